@@ -1,0 +1,62 @@
+"""Every error this package raises.
+
+::
+
+    TaskSystemError
+    +-- SettingsError      (a ConfigurationError)  faults in an INI file, all of them at once
+    +-- SiteUrlMissing     (a RuntimeError)        a task wants a URL and no setting says of which site
+    +-- SettingMissing     (a RuntimeError)        a setting that this call needs is not there
+    +-- NotSerializable    (a kombu EncodeError)   an argument cannot travel in a message
+    +-- ResultNotAvailable (a RuntimeError)        the result of a call that has not been sent
+    +-- NotConfigured      (a RuntimeError)        a task runs, or a command starts, without an application
+    +-- BackupFailed       (a RuntimeError)        the backup script is missing, failed, or took too long
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kombu.exceptions import EncodeError
+from pyramid.exceptions import ConfigurationError
+
+
+class TaskSystemError(Exception):
+    """The root: catch this to catch whatever this package raises on purpose."""
+
+
+class SettingsError(TaskSystemError, ConfigurationError):
+    """Faults in a configuration file.
+
+    :param file: the file (or URI) that was read.
+    :param faults: one object per fault; ``str()`` of it is a line that names section, option, value and
+        what is allowed.
+    """
+
+    def __init__(self, file: str, faults: Iterable[object]) -> None:
+        self.file = file
+        self.faults = list(faults)
+        super().__init__("\n".join(f"{file}: {fault}" for fault in self.faults))
+
+
+class SiteUrlMissing(TaskSystemError, RuntimeError):
+    """A URL was asked of a task's request, and the setting ``site_url`` does not say of which site."""
+
+
+class SettingMissing(TaskSystemError, RuntimeError):
+    """A setting that the call needs is not there; the message names it and shows a value."""
+
+
+class NotSerializable(TaskSystemError, EncodeError):
+    """An argument of a task cannot be put into a message; raised where the task is called."""
+
+
+class ResultNotAvailable(TaskSystemError, RuntimeError):
+    """The result was asked of a call that has not been sent: its transaction is open, or did not commit."""
+
+
+class NotConfigured(TaskSystemError, RuntimeError):
+    """No Pyramid application was configured for this Celery app."""
+
+
+class BackupFailed(TaskSystemError, RuntimeError):
+    """The backup script is missing, is not executable, failed, or took too long."""
