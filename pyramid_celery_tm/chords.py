@@ -1,0 +1,111 @@
+"""Result backends whose chords wait for the commit.
+
+A chord is counted in the result backend, and Celery writes its size there while the chord is called. In a transaction
+that is too early: an aborted request would leave the key behind for a day, and a backend that is down would hold up the
+view. So what a chord writes goes out with its tasks. Celery's loader picks these classes by name (see
+:class:`pyramid_celery_tm.app.Loader`); outside of a transaction they are Celery's own.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from functools import partial
+from threading import Thread
+from typing import Any
+
+from celery import Signature
+from celery.backends import cache, database, redis
+
+from .current import current_calls, hold
+from .deferral import Calls, Release
+from .publish import SECONDS_PER_COMMIT, Message
+from .signatures import by_reference, take_origin
+from .task import RequestAwareTask
+
+logger = logging.getLogger(__name__)
+
+#: The chord that is being called: the id of its header, its body, and where its calls wait.
+_called: ContextVar[tuple[str, Signature, Calls] | None] = ContextVar("pyramid_celery_tm_chord", default=None)
+
+
+class DeferredChords:
+    """Mixed into a result backend."""
+
+    def apply_chord(self, header_result_args: Any, body: Signature, **options: Any) -> None:
+        set_up = partial(super().apply_chord, header_result_args, body, **options)  # type: ignore[misc]
+        # Celery has put the options of the call into those of the body, and is about to copy them deeply.
+        body.options.update(by_reference(body.options))
+        origin, _, _ = take_origin((), {}, dict(body.options))
+        calls = current_calls(origin.request, origin.tm)
+        _called.set(calls and (header_result_args[0], body, calls))
+        if calls is not None and _is_ours(body):
+            hold(calls, _set_up_each, set_up)
+        else:
+            set_up()
+
+    def set_chord_size(self, group_id: str, chord_size: int) -> None:
+        set_up = partial(super().set_chord_size, group_id, chord_size)  # type: ignore[misc]
+        called = _called.get()
+        if called and called[0] == group_id and (_is_ours(called[1]) or _holds_member(called[2], group_id)):
+            hold(called[2], _set_up_each, set_up)
+        else:
+            set_up()
+
+
+class RedisBackend(DeferredChords, redis.RedisBackend):
+    """Redis and Valkey."""
+
+
+class SentinelBackend(DeferredChords, redis.SentinelBackend):
+    """Redis behind Sentinel."""
+
+
+class DatabaseBackend(DeferredChords, database.DatabaseBackend):
+    """SQLAlchemy."""
+
+
+class CacheBackend(DeferredChords, cache.CacheBackend):
+    """Memcached."""
+
+
+#: What Celery's loader puts in place of its own classes.
+BACKENDS = {
+    "redis": f"{__name__}:RedisBackend",
+    "rediss": f"{__name__}:RedisBackend",
+    "sentinel": f"{__name__}:SentinelBackend",
+    "db": f"{__name__}:DatabaseBackend",
+    "database": f"{__name__}:DatabaseBackend",
+    "cache": f"{__name__}:CacheBackend",
+}
+
+
+def _is_ours(body: Signature) -> bool:
+    return isinstance(body.type, RequestAwareTask)
+
+
+def _holds_member(calls: Calls, group_id: str) -> bool:
+    """Whether a task of the header waits for the commit; a header of plain Celery tasks has been sent already."""
+    return any(
+        isinstance(call.item, Message) and call.item.content.headers.get("group") == group_id for call in calls.calls
+    )
+
+
+def _set_up_each(set_ups: Sequence[Callable[[], object]], release: Release) -> None:
+    for set_up in set_ups:
+        left = release.started + SECONDS_PER_COMMIT - time.monotonic()
+        # In a thread, for a result backend that is down is tried for 20 seconds, and no setting bounds a single call.
+        thread = Thread(target=_set_up, args=(set_up,), daemon=True)
+        thread.start()
+        thread.join(max(left, 0))
+        if thread.is_alive():
+            logger.error("the result backend does not answer: a chord that was called may not complete")
+
+
+def _set_up(set_up: Callable[[], object]) -> None:
+    try:
+        set_up()
+    except Exception:
+        logger.exception("the result backend failed: a chord that was called may not complete")

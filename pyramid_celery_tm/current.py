@@ -1,0 +1,90 @@
+"""Which transaction a call belongs to.
+
+In this order: the one named by hand (``tm=``, or a request among the arguments), else the one of the request that is
+current in this thread. A call that belongs to none, or to one that is over, leaves at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from collections.abc import Iterator
+from typing import Any
+
+from pyramid.interfaces import IRequest
+from pyramid.threadlocal import get_current_request
+
+from . import savepoints
+from .deferral import Call, Calls, Release, Send, calls_of
+
+logger = logging.getLogger(__name__)
+
+_at_once: ContextVar[bool] = ContextVar("pyramid_celery_tm_at_once", default=False)
+
+
+def is_request(value: object) -> bool:
+    """Whether a value is a Pyramid request (a ``pyramid.testing.DummyRequest`` is one, too)."""
+    return bool(IRequest.providedBy(value))
+
+
+def current_calls(request: Any = None, tm: Any = None) -> Calls | None:
+    """The calls of the transaction that a call made here and now belongs to.
+
+    :param request: a request given by hand, or ``None``.
+    :param tm: a transaction manager given by hand, or ``None``.
+    :returns: ``None`` where the call has to leave at once.
+    """
+    if _at_once.get():
+        return None
+    if tm is None:
+        tm = getattr(request if request is not None else get_current_request(), "tm", None)
+    return calls_of(tm)
+
+
+def hold(calls: Calls, send: Send, item: Any) -> Call:
+    """Hold a call until its transaction commits, or one of the savepoints it was made in is rolled back."""
+    call = calls.add(send, item)
+    savepoints.follow(calls.transaction, call)
+    return call
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Within this block tasks are sent when they are called.
+
+    For what must outlive the transaction it is asked for in: a retry belongs to the attempt that is being aborted.
+    """
+    token = _at_once.set(True)
+    try:
+        yield
+    finally:
+        _at_once.reset(token)
+
+
+def on_commit(callback: Callable[[], object], request: Any = None, tm: Any = None) -> None:
+    """Call a function once the transaction has committed, and never if it does not.
+
+    Works wherever a request is current: in views, event subscribers, SQLAlchemy's event listeners, other tasks. The
+    functions and the tasks of one transaction go out together, in the order in which they were given. An exception in
+    one is logged and does not stop the others, for the data is saved already. A savepoint that is rolled back takes
+    along what was given since. (Django's ``transaction.on_commit``, which NodeConductor's documents ask for.)
+
+    :param callback: called without arguments; called at once where no transaction is open.
+    :param request: the request whose transaction is meant, if it is not the current one.
+    :param tm: the transaction manager that is meant, for scripts without a request.
+    """
+    calls = current_calls(request, tm)
+    if calls is None:
+        callback()
+    else:
+        hold(calls, _call_each, callback)
+
+
+def _call_each(callbacks: Sequence[Callable[[], object]], release: Release) -> None:
+    for callback in callbacks:
+        try:
+            callback()
+        except Exception:
+            logger.exception("the function %r given to on_commit failed; the commit stands", callback)

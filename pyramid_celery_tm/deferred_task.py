@@ -1,0 +1,101 @@
+"""When a call leaves: the half of a task that the caller meets.
+
+Every way to call a task comes down to ``apply_async``: ``delay``, signatures, the members of a group, the head of a
+chain, the header of a chord. Here it holds the call until the transaction commits, if one is open.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Task
+from celery.utils import uuid
+
+from . import eager, publish
+from .current import at_once, current_calls, hold
+from .deferral import Calls
+from .signatures import DeferredSignature, take_origin
+
+
+class DeferredTask(Task):
+    """A Celery task whose calls obey the open transaction; it runs as any other.
+
+    Not for direct use: :class:`pyramid_celery_tm.TransactionalTask` and
+    :class:`pyramid_celery_tm.RequestAwareTask` add the request.
+    """
+
+    abstract = True
+
+    def apply_async(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        task_id: str | None = None,
+        producer: Any = None,
+        link: Any = None,
+        link_error: Any = None,
+        shadow: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """Call the task: at the commit of the open transaction, or at once where none is open.
+
+        The transaction is that of a request given as the first argument or as ``request=``, of the transaction manager
+        given as ``tm=``, else of the current request. Arguments are checked and copied now. ``countdown`` and
+        ``expires`` in seconds count from the commit.
+
+        :returns: a result with the final id.
+        :raises TypeError: the arguments do not fit the task.
+        :raises pyramid_celery_tm.exceptions.NotSerializable: an argument cannot travel in a message.
+        """
+        origin, args, kwargs = take_origin(args, kwargs, options)
+        calls = current_calls(origin.request, origin.tm) if self._defers(args, kwargs) else None
+        options.update(link=link, link_error=link_error, shadow=shadow, task_id=task_id)
+        if calls is None:
+            return super().apply_async(args, kwargs, producer=producer, **options)
+        # A producer or connection of now is somebody else's by the time of the commit: group() passes one to each
+        # member and gives it back to its pool when the last one has been called.
+        for live in ("connection", "publisher"):
+            options.pop(live, None)
+        return self._hold(calls, args, kwargs, options)
+
+    def _defers(self, args: Any, kwargs: Any) -> bool:
+        return True
+
+    def _hold(self, calls: Calls, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+        self._check_arguments(args, kwargs)
+        options["task_id"] = options["task_id"] or uuid()
+        app = self.app
+        if app.conf.task_always_eager:
+            return eager.hold_call(calls, super().apply_async, self, args, kwargs, options)
+        options["shadow"] = options["shadow"] or self.shadow_name(args, kwargs, options)
+        options = {"ignore_result": self.ignore_result, **self._get_exec_options(), **options}
+        message = publish.build(app, self.name, args, kwargs, task_type=self, **options)
+        message.result.call = hold(calls, publish.send, message)
+        return message.result
+
+    def _check_arguments(self, args: Any, kwargs: Any) -> None:
+        if self.typing:
+            self.__header__(*(args or ()), **(kwargs or {}))
+
+    def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Run the task here and now, as Celery does; a request among the arguments is left out."""
+        _, args, kwargs = take_origin(args, kwargs, options)
+        return super().apply(args, kwargs, **options)
+
+    def signature(self, args: Any = None, kwargs: Any = None, options: Any = None, **extra: Any) -> Any:
+        """A signature, as Celery's; a request as first argument says which transaction its calls belong to."""
+        options = dict(options or {})
+        origin, args, kwargs = take_origin(args, kwargs, options)
+        if origin:
+            options["request"] = origin
+        return DeferredSignature(self, args, kwargs, options, **{"app": self.app, **extra})
+
+    def retry(self, *args: Any, **options: Any) -> Any:
+        """As :meth:`celery.Task.retry`; sent at once, for the transaction of this attempt is about to be aborted."""
+        with at_once():
+            return super().retry(*args, **options)
+
+    def on_replace(self, sig: Any) -> Any:
+        """As :meth:`celery.Task.on_replace`; sent at once, for the ``Ignore`` it ends in aborts the transaction."""
+        with at_once():
+            return super().on_replace(sig)

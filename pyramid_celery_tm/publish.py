@@ -1,0 +1,245 @@
+"""Builds the message of a task when it is called, and sends it when its transaction has committed.
+
+Between the two lies the commit, after which nothing may fail any more in the eyes of the caller: the message is
+complete and was put through its serializer at the call, and sending is bounded in time, logs what it could not send and
+raises nothing.
+
+How a message is built is Celery's business (``Celery.send_task``: routing, headers, expiry, native delayed delivery).
+So Celery's own method is run, with a stand-in for the app in which the last step, publishing, notes down its arguments.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from celery import Celery
+from celery.backends.base import KeyValueStoreBackend
+from celery.result import AsyncResult
+from kombu import Connection, Producer, pools
+
+from .deferral import Call, Held, Release
+from .exceptions import ResultNotAvailable
+from .freeze import freeze
+from .signatures import without_live_objects
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that a commit waits for a broker, at most, whatever the number of its tasks.
+SECONDS_PER_COMMIT = 5.0
+
+#: A publish to a broker that hangs can time out four times: on a pooled connection, while it connects anew, in the
+#: handshake, and in the second try.
+_SECONDS_PER_OPERATION = SECONDS_PER_COMMIT / 4
+
+
+@dataclass
+class Message:
+    """A finished message that waits for its commit.
+
+    :ivar app: the Celery app that sends it.
+    :ivar name: name of the task.
+    :ivar content: what ``Celery.amqp.send_task_message`` takes: headers, properties, body, event.
+    :ivar options: how to publish it: queue, exchange, routing key, serializer and the like.
+    :ivar countdown: seconds from the commit until the task is due, or ``None``.
+    :ivar expires: seconds from the commit until the task is void, or ``None``.
+    :ivar result: what the caller was given.
+    """
+
+    app: Celery
+    name: str
+    content: Any
+    options: dict[str, Any]
+    countdown: float | None
+    expires: float | None
+    result: DeferredResult
+    add_to_parent: bool
+
+    def start_clocks(self) -> None:
+        """Count ``countdown`` and ``expires`` from now, the commit, and not from the call."""
+        headers, event = self.content.headers, self.content.sent_event
+        for name, seconds in (("eta", self.countdown), ("expires", self.expires)):
+            if seconds and headers.get(name):
+                headers[name] = (self.app.now() + timedelta(seconds=seconds)).isoformat()
+                if event:
+                    event[name] = headers[name]
+
+    def describe(self) -> str:
+        headers = self.content.headers
+        return f"{self.name}[{headers['id']}] args={headers['argsrepr']} kwargs={headers['kwargsrepr']}"
+
+
+class DeferredResult(AsyncResult):
+    """The result of a call that waits for its commit; the id is final.
+
+    Waiting for it inside the transaction would wait for ever, so :meth:`get` raises
+    :class:`~pyramid_celery_tm.exceptions.ResultNotAvailable` until the call has been sent.
+    """
+
+    call: Call | None = None
+
+    def get(self, *args: Any, **kwargs: Any) -> Any:
+        """As :meth:`celery.result.AsyncResult.get`, once the transaction has committed."""
+        if self.call is not None and self.call.state is not Held.RELEASED:
+            raise ResultNotAvailable(
+                f"task {self.id} was not sent: its transaction "
+                + ("is still open" if self.call.state is Held.WAITING else "did not commit")
+            )
+        return super().get(*args, **kwargs)
+
+    wait = get
+
+
+def build(app: Celery, name: str, args: Any, kwargs: Any, **options: Any) -> Message:
+    """The message that ``app.send_task`` with these arguments would publish now.
+
+    :param options: those of :meth:`celery.Celery.send_task`.
+    :raises pyramid_celery_tm.exceptions.NotSerializable: an argument cannot travel in a message.
+    """
+    recorder = _Recorder(app)
+    add_to_parent = options.pop("add_to_parent", True)
+    # Unbound: the stand-in is not a Celery app, it only answers like one.
+    result = type(app).send_task(
+        recorder, name, args, kwargs, add_to_parent=False, result_cls=partial(DeferredResult, app=app), **options
+    )
+    content, publish_options = recorder.recorded
+    return Message(
+        app,
+        name,
+        _freeze(app, name, content, publish_options),
+        publish_options,
+        options.get("countdown"),
+        options["expires"] if isinstance(options.get("expires"), int | float) else None,
+        result,
+        add_to_parent,
+    )
+
+
+def send(messages: Sequence[Message], release: Release) -> None:
+    """Send messages whose transaction has committed; what cannot be sent is logged as an error, nothing is raised.
+
+    :param messages: in the order in which they were called.
+    :param release: tells when the commit was done; the time allowed for sending counts from there.
+    """
+    deadline = release.started + SECONDS_PER_COMMIT
+    problem: Exception | None = None
+    for message in messages:
+        if time.monotonic() >= deadline:
+            _not_sent(message, problem or TimeoutError(f"no broker within {SECONDS_PER_COMMIT:g} s"))
+            continue
+        try:
+            _publish(message)
+        except Exception as error:
+            problem = error
+            _not_sent(message, error)
+        else:
+            _add_to_parent(message)
+
+
+def _publish(message: Message) -> None:
+    message.start_clocks()
+    app = message.app
+    with _producers(app).acquire(block=True, timeout=_SECONDS_PER_OPERATION) as producer:
+        # A result store of keys and values (Redis) only wants to subscribe early here, and does so again when it is
+        # asked for the result; on a store that is down that would take 20 seconds. Others (RPC) declare a queue.
+        if not isinstance(app.backend, KeyValueStoreBackend) and not message.result.ignored:
+            app.backend.on_task_call(producer, message.result.id)
+        app.amqp.send_task_message(producer, message.name, message.content, **_publish_options(producer, message))
+
+
+def _publish_options(producer: Producer, message: Message) -> dict[str, Any]:
+    options = dict(message.options, retry_policy={"max_retries": 1, "interval_start": 0, "interval_max": 0.1})
+    if producer.connection.transport.driver_type == "amqp":
+        options.setdefault("confirm_timeout", _SECONDS_PER_OPERATION)
+    return options
+
+
+def _add_to_parent(message: Message) -> None:
+    parent = message.app.current_worker_task
+    if parent and message.add_to_parent:
+        parent.add_trail(message.result)
+
+
+def _not_sent(message: Message, error: Exception) -> None:
+    logger.error("task %s was not sent after the commit: %s: %s", message.describe(), type(error).__name__, error)
+
+
+def _freeze(app: Celery, name: str, content: Any, options: dict[str, Any]) -> Any:
+    serializer = options.get("serializer") or app.conf.task_serializer
+    args, kwargs, embed = content.body
+    embed = {key: without_live_objects(value) for key, value in embed.items()}
+    return content._replace(body=tuple(freeze(name, (args, kwargs, embed), serializer)))
+
+
+_connections: WeakKeyDictionary[Celery, Connection] = WeakKeyDictionary()
+
+
+def _producers(app: Celery) -> Any:
+    """A pool of producers whose every operation is bounded in time, apart from the app's own."""
+    if app not in _connections:
+        _connections[app] = _bounded_connection(app)
+    return pools.producers[_connections[app]]
+
+
+def forget_connection(app: Celery) -> None:
+    """Connect anew: the app was given another broker."""
+    _connections.pop(app, None)
+
+
+def _bounded_connection(app: Celery) -> Connection:
+    seconds = _SECONDS_PER_OPERATION
+    connection = app.connection_for_write(connect_timeout=seconds)
+    names = {
+        "redis": ("socket_timeout", "socket_connect_timeout"),
+        "amqp": ("read_timeout", "write_timeout"),
+    }.get(connection.transport.driver_type, ())
+    bounds = {name: min(seconds, connection.transport_options.get(name) or seconds) for name in names}
+    options = {**connection.transport_options, **bounds, "max_retries": 1, "interval_start": 0, "interval_max": 0.1}
+    return app.connection_for_write(connect_timeout=seconds, transport_options=options)
+
+
+class _Recorder:
+    """Stands in for a Celery app in ``Celery.send_task`` and keeps what would have been published."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self.amqp = _RecordingAMQP(app.amqp, self)
+        self.backend = _NoBackend()
+        self.recorded: tuple[Any, dict[str, Any]]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._app, name)
+
+    @contextmanager
+    def producer_or_acquire(self, producer: object = None) -> Iterator[_NoProducer]:
+        yield _NoProducer()
+
+
+class _RecordingAMQP:
+    def __init__(self, amqp: Any, recorder: _Recorder) -> None:
+        self.router = amqp.router
+        self.create_task_message = amqp.create_task_message
+        self._recorder = recorder
+
+    def send_task_message(self, producer: object, name: str, message: Any, **options: Any) -> None:
+        self._recorder.recorded = message, options
+
+
+class _NoBackend:
+    def on_task_call(self, producer: object, task_id: str) -> None: ...
+
+
+class _NoProducer:
+    @property
+    def connection(self) -> _NoProducer:
+        return self
+
+    def _reraise_as_library_errors(self) -> nullcontext[None]:
+        return nullcontext()

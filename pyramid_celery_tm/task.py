@@ -1,0 +1,172 @@
+"""The two task classes: what a task is given when it runs. When a call of it leaves is said one floor below.
+
+Neither differs from a Celery task in any other way: options, signatures, canvas, retries and signals are Celery's.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import random
+import time
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from typing import Any
+
+from celery import Celery, Task
+from celery.utils.functional import head_from_fun
+from pyramid.registry import Registry
+from pyramid.request import Request
+from transaction.interfaces import ITransaction
+
+from .conflicts import is_conflict
+from .current import is_request
+from .deferral import open_transaction
+from .deferred_task import DeferredTask
+from .exceptions import NotConfigured
+from .request import open_request
+
+logger = logging.getLogger(__name__)
+
+
+class RequestAwareTask(DeferredTask):
+    """A task whose first argument is a request.
+
+    The function takes ``request`` first, after ``self`` where it is bound; callers leave it out. ``request.tm`` is a
+    transaction manager of the task's own in which nothing was begun: ``with request.tm:`` begins and commits, as often
+    as the task likes. What it leaves open is aborted, with a warning.
+
+    A call made while a transaction is open leaves when that transaction commits, and never otherwise. It may leave
+    more than once and be lost (a broker restarted empty, a worker killed): such a task should bear both.
+
+    Websauna's class of this name; the request is a dummy, and ``request.route_url`` needs the setting ``site_url``.
+    """
+
+    abstract = True
+
+    @classmethod
+    def on_bound(cls, app: Celery) -> None:
+        """Check arguments as callers write them: without ``request``.
+
+        Being a ``partial``, the header also tells Celery that an error callback of this class wants the id of the
+        failed task, as a message of its own, and not ``(request, exc, traceback)`` in the failing one's process.
+        """
+        run = inspect.getattr_static(cls, "run")
+        function, injected = (run.__func__, 1) if isinstance(run, staticmethod) else (run, 2)
+        cls.__header__ = staticmethod(partial(head_from_fun(function), *[None] * injected))
+        super().on_bound(app)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task: for a worker, or inline.
+
+        ``task(request, 1)`` runs inline in the transaction of that request, ``task(1)`` inline with a dummy request of
+        its own.
+        """
+        if _is_executing(self):
+            return self._execute(self.run, args, kwargs)
+        if args and is_request(args[0]):
+            return super().__call__(*args, **kwargs)
+        return self._execute(super().__call__, args, kwargs)
+
+    def _execute(self, run: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        with open_request(_registry(self)) as request:
+            try:
+                return run(request, *args, **kwargs)
+            finally:
+                self._abort_leftover(request)
+
+    def _abort_leftover(self, request: Request) -> None:
+        leftover = open_transaction(request.tm)
+        if leftover is not None:
+            logger.warning("task %s left a transaction open; it was aborted", self.name)
+            leftover.abort()
+
+
+class TransactionalTask(RequestAwareTask):
+    """A task that runs in one transaction.
+
+    ``request.tm`` has begun when the function is called and commits when it returns; an exception, ``Retry``,
+    ``Ignore`` and ``Reject`` among them, aborts it. The task counts as successful only after the commit. A transaction
+    that the function doomed is aborted and the task succeeds, as with pyramid_tm.
+
+    A conflict (what the database calls a serialization failure or a deadlock, what pyramid_retry would retry) runs the
+    function again, with a fresh request and session, up to ``tasks.attempts`` times in all (default 3); that is not a
+    retry in Celery's count, and tasks called by the failed attempt are dropped with it.
+
+    Websauna's class of this name.
+    """
+
+    abstract = True
+
+    #: How often the function is run at most while it meets conflicts; ``None``: the setting ``tasks.attempts``.
+    attempts: int | None = None
+
+    def _execute(self, run: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        registry = _registry(self)
+        attempts = self.attempts or int((registry.settings or {}).get("tasks.attempts", 3))
+        for attempt in count(1):
+            try:
+                return self._attempt(registry, run, args, kwargs)
+            except _Conflict as conflict:
+                if attempt >= attempts:
+                    raise conflict.error from None
+                logger.info("task %s met a conflict in attempt %d: %s", self.name, attempt, conflict.error)
+            time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - spreads load, guards no secret
+
+    def _attempt(self, registry: Registry, run: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        with open_request(registry) as request:
+            request.tm.begin()
+            request.environ["tm.active"] = True  # as pyramid_tm marks a request whose transaction it manages
+            try:
+                result = run(request, *args, **kwargs)
+                _end(open_transaction(request.tm))
+            except BaseException as error:
+                transaction = open_transaction(request.tm)
+                # Before the abort: afterwards nobody is left who knows the database's errors.
+                conflict = is_conflict(transaction, error)
+                if transaction is not None:
+                    transaction.abort()
+                if conflict:
+                    raise _Conflict(error) from error
+                raise
+            return result
+
+
+class _Conflict(Exception):
+    """An attempt failed with ``error``, and another one may succeed."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def _end(transaction: ITransaction | None) -> None:
+    if transaction is None:  # the function ended it by itself
+        return
+    if transaction.isDoomed():
+        transaction.abort()
+    else:
+        transaction.commit()
+
+
+def _is_executing(task: Task) -> bool:
+    """Whether a worker (or ``apply``) is making this very call; a second call under the same context is a direct one.
+
+    Celery's own ``Task.__call__`` pushes a context of its own, in which the task could not be retried.
+    """
+    context = task.request
+    if context.called_directly or vars(context).get("_pyramid_celery_tm"):
+        return False
+    context._pyramid_celery_tm = True
+    return True
+
+
+def _registry(task: Task) -> Registry:
+    registry = task.app.conf.get("PYRAMID_REGISTRY")
+    if registry is None:
+        raise NotConfigured(
+            f"task {task.name} has no Pyramid application: call config.configure_celery(ini) in the application's main,"
+            " or start the worker with ws-celery and --ini"
+        )
+    return registry
