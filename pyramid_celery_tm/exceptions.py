@@ -10,6 +10,7 @@
     +-- ResultNotAvailable (a RuntimeError)        the result of a call that has not been sent
     +-- NotConfigured      (a RuntimeError)        a task runs, or a command starts, without an application
     +-- BackupFailed       (a RuntimeError)        the backup script is missing, failed, or took too long
+    +-- BadArgument        (a ValueError)          an argument of a command is not what it has to be
 """
 
 from __future__ import annotations
@@ -60,3 +61,7 @@ class NotConfigured(TaskSystemError, RuntimeError):
 
 class BackupFailed(TaskSystemError, RuntimeError):
     """The backup script is missing, is not executable, failed, or took too long."""
+
+
+class BadArgument(TaskSystemError, ValueError):
+    """An argument of a command is not what it has to be; the message names it and shows one that is."""

@@ -1,0 +1,1 @@
+"""The commands: ``ws-celery``, ``ws-shell``, ``ws-run``."""
