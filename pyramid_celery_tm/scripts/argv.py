@@ -21,6 +21,9 @@ DEFAULT_APP = "pyramid_celery_tm.celery_app"
 #: The options that Celery never sees.
 OWN_OPTIONS = (click.Option(["--ini", "-i"]), click.Option(["--ini-var"]))
 
+# Every command has it, and click keeps it in no table.
+HELP = click.Option(["--help"], is_flag=True)
+
 
 @dataclass(frozen=True)
 class CommandLine:
@@ -30,7 +33,7 @@ class CommandLine:
     :param before: the words before the subcommand, for Celery; ``-A`` is always among them.
     :param after: the subcommand and the words behind it, for Celery.
     :param ini: path or URI of the INI file.
-    :param variables: the variables for the INI file.
+    :param variables: the variables for the INI file, ``name=value,name=value``; all that were given, in order.
     :param workdir: the directory to change to before anything is read.
     :param given: the options that were given, by name (``loglevel``), with their last value; a flag's is empty.
     """
@@ -39,7 +42,7 @@ class CommandLine:
     before: Sequence[str]
     after: Sequence[str]
     ini: str | None
-    variables: Mapping[str, str]
+    variables: str | None
     workdir: str | None
     given: Mapping[str, str]
 
@@ -54,7 +57,7 @@ def normalise(argv: Sequence[str], group: click.Group) -> CommandLine:
 
     :param argv: the words behind the name of the program.
     :param group: Celery's click group with all its subcommands.
-    :raises BadArgument: an INI option lacks its value, or a variable is no pair.
+    :raises BadArgument: an INI option lacks its value.
     """
     argv = _with_ini_as_option(argv, group)
     place = _place_of_command(argv, group)
@@ -74,24 +77,10 @@ def normalise(argv: Sequence[str], group: click.Group) -> CommandLine:
         before=words.before,
         after=words.after,
         ini=words.given.get("ini"),
-        variables=words.variables,
+        variables=words.given.get("ini_var"),
         workdir=words.given.get("workdir"),
         given=words.given,
     )
-
-
-def parse_variables(pairs: str) -> dict[str, str]:
-    """The variables in ``name=value,name=value``; a value may contain ``=``.
-
-    :raises BadArgument: something between the commas is no pair.
-    """
-    variables = {}
-    for pair in pairs.split(","):
-        name, equals, value = pair.partition("=")
-        if not equals or not name.strip():
-            raise BadArgument(f"--ini-var {pairs}: {pair!r} is not of the form name=value; commas separate the pairs")
-        variables[name.strip()] = value
-    return variables
 
 
 @dataclass(frozen=True)
@@ -118,30 +107,36 @@ class _Word:
     known: _Known | None = None
     value: str | None = None
 
+    @property
+    def is_whole_option(self) -> bool:
+        return self.known is not None and (self.value is not None or not self.known.takes_value)
+
 
 @dataclass
 class _Sorted:
     before: list[str] = field(default_factory=list)
     after: list[str] = field(default_factory=list)
     given: dict[str, str] = field(default_factory=dict)
-    variables: dict[str, str] = field(default_factory=dict)
 
     def take(self, word: _Word) -> None:
         known = word.known
-        if known is not None:
-            self.given[known.name] = word.value or ""
-        if known is None or known.owner == "command":
+        if known is None:
             self.after.extend(word.words)
         elif known.owner == "own":
-            self._take_own(known, word)
-        elif known.name != "workdir":
-            self.before.extend(word.words)
+            self._take_own(known.name, word)
+        else:
+            self.given[known.name] = word.value or ""
+            if known.owner == "command":
+                self.after.extend(word.words)
+            elif known.name != "workdir":
+                self.before.extend(word.words)
 
-    def _take_own(self, known: _Known, word: _Word) -> None:
+    def _take_own(self, name: str, word: _Word) -> None:
         if not word.value:
-            raise BadArgument(f"{word.words[0]}: its value is missing, for example {_EXAMPLES[known.name]}")
-        if known.name == "ini_var":
-            self.variables.update(parse_variables(word.value))
+            raise BadArgument(f"{word.words[0]}: its value is missing, for example {_EXAMPLES[name]}")
+        earlier = self.given.get(name)
+        several = name == "ini_var" and earlier is not None
+        self.given[name] = f"{earlier},{word.value}" if several else word.value
 
 
 _EXAMPLES = {"ini": "--ini production.ini", "ini_var": "--ini-var port=8080,host=localhost"}
@@ -152,15 +147,17 @@ class _Options:
 
     def __init__(self, group: click.Group, command: str | None) -> None:
         own = _table(OWN_OPTIONS, "own")
-        groups = _table(_options_of(group), "group")
-        commands = {} if command is None else _table(_options_of_all(group.commands[command]), "command")
+        groups = _table([*_options_of(group), HELP], "group")
+        of_command = [] if command is None else [*_options_of_all(group.commands[command]), HELP]
+        commands = _table(of_command, "command")
         self.in_front = commands | groups | own
         self.behind = own | groups | commands
 
 
 def _table(options: Iterable[click.Option], owner: str) -> dict[str, _Known]:
-    known = ((option, _Known(option, owner)) for option in (*options, click.Option(["--help"], is_flag=True)))
-    return {spelling: this for option, this in known for spelling in (*option.opts, *option.secondary_opts)}
+    return {
+        spelling: _Known(option, owner) for option in options for spelling in (*option.opts, *option.secondary_opts)
+    }
 
 
 def _options_of(command: click.Command) -> list[click.Option]:
@@ -184,7 +181,7 @@ def _place_of_command(argv: Sequence[str], group: click.Group) -> int | None:
     for place, word in enumerate(argv):
         if word in group.commands:
             options = _Options(group, word).in_front
-            if all(front.known is not None for front in _parse(argv[:place], options)):
+            if all(front.is_whole_option for front in _parse(argv[:place], options)):
                 return place
     return None
 
