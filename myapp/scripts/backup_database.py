@@ -56,7 +56,8 @@ def libpq_environment(url: URL) -> dict[str, str]:
     if unknown:
         raise BackupError(f"sqlalchemy.url has the option {unknown[0]}: allowed are {', '.join(LIBPQ)}")
     parts = {"PGHOST": url.host, "PGPORT": url.port, "PGUSER": url.username, "PGPASSWORD": url.password}
-    options = {LIBPQ[name]: value for name, value in url.query.items()}
+    # an option that is given twice, such as several hosts, is a list for libpq
+    options = {LIBPQ[name]: value if isinstance(value, str) else ",".join(value) for name, value in url.query.items()}
     given = {"PGCONNECT_TIMEOUT": "10", **parts, "PGDATABASE": url.database, **options}
     environment = {name: str(value) for name, value in given.items() if value is not None}
     if any("\n" in value for value in environment.values()):
