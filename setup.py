@@ -18,7 +18,7 @@ REQUIRES = [
     "pyramid>=2.0",
     "pyramid-celery>=4.0",
     "redis>=5.0",
-    # Pyramid 2.1 imports pkg_resources, which setuptools 82 no longer has; no venv from Python 3.12 on brings setuptools.
+    # Pyramid 2.1 imports pkg_resources, which setuptools 82 dropped; from Python 3.12 on no venv brings setuptools.
     "setuptools<82",
     "SQLAlchemy>=2.0",
     "transaction>=4.0",

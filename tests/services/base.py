@@ -24,7 +24,12 @@ class Unavailable(Exception):
     """This machine cannot run the server; the message says what is missing and what would do instead."""
 
 
-def wait_until(condition: Callable[[], T], timeout: float = 10.0, what: str = "the condition", every: float = 0.02) -> T:
+def wait_until(
+    condition: Callable[[], T],
+    timeout: float = 10.0,
+    what: str = "the condition",
+    every: float = 0.02,
+) -> T:
     """Ask until the answer is true, and return it. The only place of the tests that sleeps.
 
     :param condition: called again and again; what it raises passes through.

@@ -8,8 +8,10 @@ user changes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -52,8 +54,6 @@ def identity(user: str | None) -> dict[str, Any]:
 
 
 def group_of(user: str) -> int:
-    import pwd  # not needed, and slow to load, for an ordinary user
-
     return pwd.getpwnam(user).pw_gid
 
 
@@ -62,20 +62,16 @@ def end_with_the_pipe(server: subprocess.Popen[bytes], order: dict[str, Any]) ->
     keep = sys.stdin.buffer.read()
     tell(server.pid, order["signal"])
     tell(server.pid, signal.SIGCONT)  # a frozen server does not hear anything else
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         server.wait(GRACE)
-    except subprocess.TimeoutExpired:
-        pass
     tell(server.pid, signal.SIGKILL)  # also what the server left of its own
     if not keep:
         shutil.rmtree(order["directory"], ignore_errors=True)
 
 
 def tell(group: int, number: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(group, number)
-    except ProcessLookupError:
-        pass
 
 
 if __name__ == "__main__":

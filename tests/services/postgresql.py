@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pwd
 import signal
 import subprocess
 import uuid
@@ -131,8 +132,6 @@ def candidates() -> Iterator[Path]:
 
 
 def unprivileged() -> str:
-    import pwd  # noqa: PLC0415 - only for root
-
     names = {entry.pw_name for entry in pwd.getpwall()}
     return "postgres" if "postgres" in names else "nobody"
 

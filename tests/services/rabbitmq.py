@@ -75,7 +75,7 @@ def find_binaries() -> tuple[str, str]:
     binary = str(BEHIND) if BEHIND.exists() else shutil.which("rabbitmq-server", path=search_path())
     epmd = shutil.which("epmd", path=search_path())
     if binary is None or epmd is None:
-        raise Unavailable("no rabbitmq-server on this machine (Debian's package rabbitmq-server) and no TEST_RABBITMQ_URL")
+        raise Unavailable("no rabbitmq-server (Debian's package of that name) and no TEST_RABBITMQ_URL")
     return binary, epmd
 
 

