@@ -10,7 +10,6 @@ import configparser
 import logging
 import sys
 from collections.abc import Iterator, Mapping
-from functools import partial
 from logging.handlers import WatchedFileHandler
 from typing import Any
 
@@ -46,7 +45,7 @@ def set_up(loader: ILoader, ini: str, variables: Mapping[str, str], loglevel: in
         raise SettingsError(ini, [fault]) from error
     if loglevel is not None:
         apply_level(loglevel)
-    celery_asks.connect(partial(_answer_celery), weak=False, dispatch_uid=_UID)
+    celery_asks.connect(_answer_celery, weak=False, dispatch_uid=_UID)
 
 
 def apply_level(level: int) -> None:
@@ -62,17 +61,17 @@ def apply_level(level: int) -> None:
                 handler.setLevel(level)
 
 
-def log_to(file: str, format: str) -> None:
+def log_to(file: str, line_format: str) -> None:
     """Write what went to the console to a file instead; called again, to another file.
 
     :param file: its path.
-    :param format: the format of lines where no console has one.
+    :param line_format: the format of lines where no console has one.
     """
     root = logging.getLogger()
     replaced = [handler for handler in root.handlers if _is_console(handler) or handler.name == _UID]
     handler = WatchedFileHandler(file, encoding="utf-8")
     handler.name = _UID
-    handler.setFormatter(next((old.formatter for old in replaced if old.formatter), logging.Formatter(format)))
+    handler.setFormatter(next((old.formatter for old in replaced if old.formatter), logging.Formatter(line_format)))
     handler.setLevel(min((old.level for old in replaced), default=logging.NOTSET))
     for old in replaced:
         root.removeHandler(old)
@@ -80,13 +79,13 @@ def log_to(file: str, format: str) -> None:
     root.addHandler(handler)
 
 
-def _answer_celery(loglevel: int, logfile: str | None, format: str, **_: Any) -> None:
+def _answer_celery(loglevel: int, logfile: str | None, **options: Any) -> None:
     # Celery gives its default where --loglevel is missing; that one must not win over the INI file's.
     context = click.get_current_context(silent=True)
     if context is not None and context.get_parameter_source("loglevel") not in (None, ParameterSource.DEFAULT):
         apply_level(loglevel)
     if logfile:
-        log_to(logfile, format)
+        log_to(logfile, options["format"])
 
 
 def _loggers() -> Iterator[logging.Logger]:

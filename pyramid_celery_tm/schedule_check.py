@@ -29,7 +29,7 @@ def warn_of_unknown_tasks(app: Celery) -> None:
     for name, entry in sorted((app.conf.beat_schedule or {}).items()):
         task = entry["task"]
         if task not in app.tasks:
-            near = get_close_matches(task, app.tasks)
+            near = get_close_matches(task, app.tasks, cutoff=0.7)
             hint = f"; perhaps {' or '.join(near)}" if near else "; is its module in the setting imports?"
             logger.warning("[celerybeat:%s] task = %s: no task of that name is registered%s", name, task, hint)
 

@@ -91,7 +91,7 @@ def start_from_options(options: Mapping[str, Any]) -> None:
         start(ini, parse_variables(variables))
     except REPORTED as error:
         sys.exit(f"{error}")
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever the application raises
         # Celery would log it and go on without an application: this is called by one of its signals.
         traceback.print_exc()
         sys.exit(1)

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 import click
+from celery import Celery
 from celery.bin.base import CeleryCommand, CeleryOption
 from celery.bin.purge import purge as celery_purge
 
@@ -13,7 +14,7 @@ from ..inspector import connect, task_ids_in_workers
 from ..unacked import drop, is_supported, unacked_messages
 
 
-def purge(ctx: click.Context, unacked: bool, **options: Any) -> None:
+def purge(ctx: click.Context, /, *, unacked: bool, **options: Any) -> None:
     """Celery's purge, then the un-acked messages of the same queues where they are wanted, too."""
     ctx.invoke(celery_purge, **options)
     if unacked:
@@ -21,10 +22,10 @@ def purge(ctx: click.Context, unacked: bool, **options: Any) -> None:
         purge_unacked(ctx.obj.app, names)
 
 
-def purge_unacked(app: Any, queues: Collection[str]) -> None:
+def purge_unacked(app: Celery, queues: Collection[str]) -> None:
     """Drop what was taken from these queues and never acknowledged, unless a live worker says that it holds it."""
     with connect(app) as connection:
-        channel = connection.default_channel
+        channel: Any = connection.default_channel
         if not is_supported(channel):
             raise click.ClickException(
                 f"--unacked is for Redis; a {connection.transport.driver_type} broker puts the messages of a dead"

@@ -19,7 +19,7 @@ HEADINGS = ("queue", "waiting", "un-acked", "ETA", "active")
 @click.option("-t", "--timeout", type=float, default=1.0, show_default=True, help="Seconds to wait for workers.")
 @click.option("-j", "--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def queues(ctx: click.Context, timeout: float, as_json: bool) -> None:
+def queues(ctx: click.Context, /, *, timeout: float, as_json: bool) -> None:
     """Show how many tasks wait, are un-acked, have an ETA and are active, per queue."""
     statuses = inspect_queues(ctx.obj.app, timeout)
     if as_json:

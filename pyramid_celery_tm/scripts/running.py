@@ -47,7 +47,7 @@ def run(argv: Sequence[str]) -> None:
 
 def commands() -> click.Group:
     """Celery's group of subcommands, with ours; Celery's own stays as it is."""
-    group = copy.copy(celery)
+    group: click.Group = copy.copy(celery)
     group.commands = {**celery.commands, "purge": purge.command, "queues": queues.queues}
     return group
 

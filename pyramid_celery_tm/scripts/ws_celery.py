@@ -6,7 +6,6 @@ schedule file), which has to be there by then.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
