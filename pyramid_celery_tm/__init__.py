@@ -10,15 +10,19 @@ from pyramid.config import Configurator
 
 from .app import celery_app, configure_celery
 from .current import on_commit
+from .inspector import queue_length
 from .preload import on_preload_options
+from .redis import get_redis
 from .task import RequestAwareTask, TransactionalTask
 
 __all__ = [
     "RequestAwareTask",
     "TransactionalTask",
     "celery_app",
+    "get_redis",
     "includeme",
     "on_commit",
+    "queue_length",
 ]
 
 

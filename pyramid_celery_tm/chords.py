@@ -19,7 +19,7 @@ from typing import Any
 from celery import Signature
 from celery.backends import cache, database, redis
 
-from .current import current_calls, hold
+from .current import Place, find_place
 from .deferral import Calls, Release
 from .publish import SECONDS_PER_COMMIT, Message
 from .signatures import by_reference, take_origin
@@ -28,7 +28,7 @@ from .task import RequestAwareTask
 logger = logging.getLogger(__name__)
 
 #: The chord that is being called: the id of its header, its body, and where its calls wait.
-_called: ContextVar[tuple[str, Signature, Calls] | None] = ContextVar("pyramid_celery_tm_chord", default=None)
+_called: ContextVar[tuple[str, Signature, Place] | None] = ContextVar("pyramid_celery_tm_chord", default=None)
 
 
 class DeferredChords:
@@ -39,18 +39,18 @@ class DeferredChords:
         # Celery has put the options of the call into those of the body, and is about to copy them deeply.
         body.options.update(by_reference(body.options))
         origin, _, _ = take_origin((), {}, dict(body.options))
-        calls = current_calls(origin.request, origin.tm)
-        _called.set(calls and (header_result_args[0], body, calls))
-        if calls is not None and _is_ours(body):
-            hold(calls, _set_up_each, set_up)
+        place = find_place(origin.request, origin.tm)
+        _called.set((header_result_args[0], body, place) if place else None)
+        if place is not None and _is_ours(body):
+            place.hold(_set_up_each, set_up)
         else:
             set_up()
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
         set_up = partial(super().set_chord_size, group_id, chord_size)  # type: ignore[misc]
         called = _called.get()
-        if called and called[0] == group_id and (_is_ours(called[1]) or _holds_member(called[2], group_id)):
-            hold(called[2], _set_up_each, set_up)
+        if called and called[0] == group_id and (_is_ours(called[1]) or _holds_member(called[2].calls, group_id)):
+            called[2].hold(_set_up_each, set_up)
         else:
             set_up()
 

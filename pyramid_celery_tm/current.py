@@ -7,10 +7,10 @@ current in this thread. A call that belongs to none, or to one that is over, lea
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from pyramid.interfaces import IRequest
@@ -18,6 +18,7 @@ from pyramid.threadlocal import get_current_request
 
 from . import savepoints
 from .deferral import Call, Calls, Release, Send, calls_of
+from .request import sessions_of
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +30,22 @@ def is_request(value: object) -> bool:
     return bool(IRequest.providedBy(value))
 
 
-def current_calls(request: Any = None, tm: Any = None) -> Calls | None:
-    """The calls of the transaction that a call made here and now belongs to.
+@dataclass
+class Place:
+    """Where a call waits: with the other calls of its transaction."""
+
+    calls: Calls
+    request: Any = None
+
+    def hold(self, send: Send, item: Any) -> Call:
+        """Hold a call until the transaction commits, or one of the savepoints it was made in is rolled back."""
+        call = self.calls.add(send, item)
+        savepoints.follow(self.calls.transaction, call, () if self.request is None else sessions_of(self.request))
+        return call
+
+
+def find_place(request: Any = None, tm: Any = None) -> Place | None:
+    """Where a call made here and now has to wait.
 
     :param request: a request given by hand, or ``None``.
     :param tm: a transaction manager given by hand, or ``None``.
@@ -38,16 +53,13 @@ def current_calls(request: Any = None, tm: Any = None) -> Calls | None:
     """
     if _at_once.get():
         return None
-    if tm is None:
-        tm = getattr(request if request is not None else get_current_request(), "tm", None)
-    return calls_of(tm)
-
-
-def hold(calls: Calls, send: Send, item: Any) -> Call:
-    """Hold a call until its transaction commits, or one of the savepoints it was made in is rolled back."""
-    call = calls.add(send, item)
-    savepoints.follow(calls.transaction, call)
-    return call
+    if request is None:
+        request = get_current_request()
+    own = getattr(request, "tm", None)
+    calls = calls_of(own if tm is None else tm)
+    if calls is None:
+        return None
+    return Place(calls, request if tm in (None, own) else None)
 
 
 @contextmanager
@@ -75,11 +87,11 @@ def on_commit(callback: Callable[[], object], request: Any = None, tm: Any = Non
     :param request: the request whose transaction is meant, if it is not the current one.
     :param tm: the transaction manager that is meant, for scripts without a request.
     """
-    calls = current_calls(request, tm)
-    if calls is None:
+    place = find_place(request, tm)
+    if place is None:
         callback()
     else:
-        hold(calls, _call_each, callback)
+        place.hold(_call_each, callback)
 
 
 def _call_each(callbacks: Sequence[Callable[[], object]], release: Release) -> None:

@@ -12,8 +12,7 @@ from celery import Task
 from celery.utils import uuid
 
 from . import eager, publish
-from .current import at_once, current_calls, hold
-from .deferral import Calls
+from .current import Place, at_once, find_place
 from .signatures import DeferredSignature, take_origin
 
 
@@ -48,32 +47,34 @@ class DeferredTask(Task):
         :raises pyramid_celery_tm.exceptions.NotSerializable: an argument cannot travel in a message.
         """
         origin, args, kwargs = take_origin(args, kwargs, options)
-        calls = current_calls(origin.request, origin.tm) if self._defers(args, kwargs) else None
+        place = find_place(origin.request, origin.tm) if self._defers(args, kwargs) else None
         options.update(link=link, link_error=link_error, shadow=shadow, task_id=task_id)
-        if calls is None:
+        if place is None:
             return super().apply_async(args, kwargs, producer=producer, **options)
         # A producer or connection of now is somebody else's by the time of the commit: group() passes one to each
         # member and gives it back to its pool when the last one has been called.
         for live in ("connection", "publisher"):
             options.pop(live, None)
-        return self._hold(calls, args, kwargs, options)
+        return self._hold(place, args, kwargs, options)
 
     def _defers(self, args: Any, kwargs: Any) -> bool:
         return True
 
-    def _hold(self, calls: Calls, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+    def _hold(self, place: Place, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         self._check_arguments(args, kwargs)
         options["task_id"] = options["task_id"] or uuid()
         app = self.app
         if app.conf.task_always_eager:
-            return eager.hold_call(calls, super().apply_async, self, args, kwargs, options)
+            return eager.hold_call(place, super().apply_async, self, args, kwargs, options)
         options["shadow"] = options["shadow"] or self.shadow_name(args, kwargs, options)
         options = {"ignore_result": self.ignore_result, **self._get_exec_options(), **options}
         message = publish.build(app, self.name, args, kwargs, task_type=self, **options)
-        message.result.call = hold(calls, publish.send, message)
+        message.result.call = place.hold(publish.send, message)
         return message.result
 
     def _check_arguments(self, args: Any, kwargs: Any) -> None:
+        if self.soft_time_limit and self.time_limit and self.soft_time_limit > self.time_limit:
+            raise ValueError("soft_time_limit must be less than or equal to time_limit")  # Celery's own words
         if self.typing:
             self.__header__(*(args or ()), **(kwargs or {}))
 

@@ -13,8 +13,8 @@ from typing import Any
 from celery import Task, states
 from celery.result import EagerResult
 
-from .current import hold
-from .deferral import Call, Calls, Held, Release
+from .current import Place
+from .deferral import Call, Held, Release
 from .exceptions import ResultNotAvailable
 from .freeze import freeze
 
@@ -23,6 +23,10 @@ class DeferredEagerResult(EagerResult):
     """The result of an eager call that waits for its commit; complete once the commit is done."""
 
     call: Call | None = None
+
+    def ready(self) -> bool:
+        """Whether the task has run."""
+        return self.state != states.PENDING
 
     def get(self, *args: Any, **kwargs: Any) -> Any:
         """As :meth:`celery.result.EagerResult.get`, once the transaction has committed."""
@@ -45,7 +49,7 @@ class EagerCall:
 
 
 def hold_call(
-    calls: Calls, run: Callable[..., EagerResult], task: Task, args: Any, kwargs: Any, options: dict[str, Any]
+    place: Place, run: Callable[..., EagerResult], task: Task, args: Any, kwargs: Any, options: dict[str, Any]
 ) -> DeferredEagerResult:
     """Run the task when the transaction has committed."""
     app = task.app
@@ -54,8 +58,8 @@ def hold_call(
     args, kwargs = freeze(task.name, (args or (), kwargs or {}), serializer)
     result = DeferredEagerResult(options["task_id"], None, states.PENDING, name=task.name)
     if app.conf.task_eager_propagates:
-        calls.raise_errors_from_commit()
-    result.call = hold(calls, _run_each, EagerCall(run, args, kwargs, options, result))
+        place.calls.raise_errors_from_commit()
+    result.call = place.hold(_run_each, EagerCall(run, args, kwargs, options, result))
     return result
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from celery import Celery
-from celery.backends.base import KeyValueStoreBackend
+from celery.backends.base import BaseKeyValueStoreBackend
 from celery.result import AsyncResult
 from kombu import Connection, Producer, pools
 
@@ -149,7 +149,7 @@ def _publish(message: Message) -> None:
     with _producers(app).acquire(block=True, timeout=_SECONDS_PER_OPERATION) as producer:
         # A result store of keys and values (Redis) only wants to subscribe early here, and does so again when it is
         # asked for the result; on a store that is down that would take 20 seconds. Others (RPC) declare a queue.
-        if not isinstance(app.backend, KeyValueStoreBackend) and not message.result.ignored:
+        if not isinstance(app.backend, BaseKeyValueStoreBackend) and not message.result.ignored:
             app.backend.on_task_call(producer, message.result.id)
         app.amqp.send_task_message(producer, message.name, message.content, **_publish_options(producer, message))
 

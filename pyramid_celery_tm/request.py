@@ -17,6 +17,7 @@ from pyramid.interfaces import IRequestFactory
 from pyramid.registry import Registry
 from pyramid.request import Request, apply_request_extensions
 from pyramid.threadlocal import RequestContext
+from sqlalchemy.orm import Session
 from transaction import TransactionManager
 
 from .exceptions import SiteUrlMissing
@@ -64,6 +65,11 @@ def open_request(registry: Registry) -> Iterator[Request]:
             context.end()
 
 
+def sessions_of(request: Any) -> list[Session]:
+    """The SQLAlchemy sessions that a request has made so far, under whatever name (``dbsession``, as a rule)."""
+    return [value for value in vars(request).values() if isinstance(value, Session)]
+
+
 def _make_request(registry: Registry) -> Request:
     factory = registry.queryUtility(IRequestFactory, default=Request)
     url = site_url(registry)
@@ -86,8 +92,7 @@ def _finish(request: Request) -> None:
     finally:
         # zope.sqlalchemy closes a session that took part in a transaction, unless it was registered with
         # keep_session=True: then an aborted one would keep its connection, and its locks, until garbage collection.
-        session = vars(request).get("dbsession")
-        if session is not None:
+        for session in sessions_of(request):
             session.close()
 
 

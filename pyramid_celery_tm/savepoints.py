@@ -7,7 +7,7 @@ nested transactions that were open when it was made, and dropped when one of the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -21,18 +21,20 @@ from .deferral import Call
 _NESTED = "pyramid_celery_tm.nested"
 
 
-def follow(transaction: ITransaction, call: Call) -> None:
+def follow(transaction: ITransaction, call: Call, sessions: Iterable[Session] = ()) -> None:
     """Drop a call when a savepoint of SQLAlchemy's that is open now is rolled back.
 
     :param transaction: the transaction that holds the call.
     :param call: the call.
+    :param sessions: sessions that belong to the transaction though they have not joined it yet: one joins with its
+        first statement, which may come after the call in the same block.
     """
-    for session in _sessions(transaction):
+    for session in {*_joined(transaction), *sessions}:
         for nested in _open_savepoints(session):
             _noted(session).setdefault(nested, []).append(call)
 
 
-def _sessions(transaction: Any) -> Iterator[Session]:
+def _joined(transaction: Any) -> Iterator[Session]:
     # ``transaction`` has no public way to ask who joined; its own manager reads this attribute as well.
     for resource in transaction._resources:
         if isinstance(resource, SessionDataManager) and resource.session is not None:
