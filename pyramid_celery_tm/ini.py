@@ -106,12 +106,12 @@ def _text(name: str, path: Path) -> str:
 def _parsed(name: str, text: str, parser: _Parser) -> _Parser:
     try:
         parser.read_string(text)
-    except ConfigParserError as error:
+    except (DuplicateSectionError, DuplicateOptionError, ParsingError) as error:
         raise SettingsError(name, _syntax_faults(error)) from None
     return parser
 
 
-def _syntax_faults(error: ConfigParserError) -> list[str]:
+def _syntax_faults(error: DuplicateSectionError | DuplicateOptionError | ParsingError) -> list[str]:
     """A line for each; never the text of the file's line, which may hold a password."""
     match error:
         case DuplicateSectionError():
@@ -120,10 +120,9 @@ def _syntax_faults(error: ConfigParserError) -> list[str]:
             return [f"[{error.section}] {error.option}: line {error.lineno} sets it again; allowed: once"]
         case MissingSectionHeaderError():
             return [f"line {error.lineno} stands before any section; allowed: a line such as [celery]"]
-        case ParsingError():
+        case _:
             allowed = "a section, name = value, or an indented line that continues a value"
             return [f"line {line} cannot be read; allowed: {allowed}" for line, _ in error.errors]
-    raise error
 
 
 def _interpolated(name: str, parser: _Parser, own: Mapping[str, list[str]]) -> dict[str, dict[str, str]]:

@@ -37,14 +37,17 @@ class Type:
 
 
 def as_text(text: str) -> str:
+    """The text."""
     return text
 
 
 def as_bytes(text: str) -> bytes:
+    """The text in UTF-8."""
     return text.encode()
 
 
 def as_bool(text: str) -> bool:
+    """A word for true or false."""
     try:
         return BOOLEANS[text.lower()]
     except KeyError:
@@ -52,6 +55,7 @@ def as_bool(text: str) -> bool:
 
 
 def as_int(text: str) -> int:
+    """Decimal digits."""
     # int() alone also takes "1_000" and the digits of every script.
     if not INTEGER_LOOK.fullmatch(text):
         raise ValueError("is not an integer")
@@ -59,6 +63,7 @@ def as_int(text: str) -> int:
 
 
 def as_float(text: str) -> float:
+    """A decimal number, finite."""
     if not NUMBER_LOOK.fullmatch(text):
         raise ValueError("is not a number")
     number = float(text)
@@ -68,6 +73,7 @@ def as_float(text: str) -> float:
 
 
 def as_float_or_inf(text: str) -> float:
+    """A decimal number, or the word inf."""
     return math.inf if text.lower() == "inf" else as_float(text)
 
 
@@ -82,6 +88,7 @@ def as_names(text: str) -> list[str]:
 
 
 def as_name_tuple(text: str) -> tuple[str, ...]:
+    """Like :func:`as_names`, as a tuple."""
     return tuple(as_names(text))
 
 
@@ -94,6 +101,7 @@ def as_admins(text: str) -> list[tuple[str, ...]]:
 
 
 def as_object(text: str) -> dict[str, Any]:
+    """A JSON object."""
     value = from_json(text)
     if not isinstance(value, dict):
         raise ValueError("is not a JSON object")
@@ -101,6 +109,7 @@ def as_object(text: str) -> dict[str, Any]:
 
 
 def as_list(text: str) -> list[Any]:
+    """A JSON list."""
     value = from_json(text)
     if not isinstance(value, list):
         raise ValueError("is not a JSON list")
@@ -108,6 +117,7 @@ def as_list(text: str) -> list[Any]:
 
 
 def as_json_integer(text: str) -> int:
+    """An integer, as JSON."""
     value = from_json(text)
     if type(value) is not int:  # neither true, nor 30.0, nor "30"
         raise ValueError("is not an integer")
@@ -115,10 +125,12 @@ def as_json_integer(text: str) -> int:
 
 
 def as_bool_or_object(text: str) -> bool | dict[str, Any]:
+    """A word for true or false, or a JSON object."""
     return as_object(text) if text.startswith("{") else as_bool(text)
 
 
 def as_object_or_name(text: str) -> dict[str, Any] | str:
+    """A JSON object, or the dotted name of a Python object (which is not imported here)."""
     if text.startswith(("{", "[", '"')):
         return as_object(text)
     if not all(part.isidentifier() for part in re.split("[.:]", text)):
@@ -127,6 +139,7 @@ def as_object_or_name(text: str) -> dict[str, Any] | str:
 
 
 def as_concurrency(text: str) -> int | str:
+    """A number of processes, or the word auto."""
     if text.lower() == "auto":
         return "auto"
     number = as_int(text)
@@ -136,6 +149,7 @@ def as_concurrency(text: str) -> int | str:
 
 
 def as_delivery_mode(text: str) -> int:
+    """A delivery mode of AMQP, by number or name."""
     # Celery's table says "string", but kombu looks a string up by name and knows no "2".
     try:
         return DELIVERY_MODES[text.lower()]
@@ -144,6 +158,7 @@ def as_delivery_mode(text: str) -> int:
 
 
 def as_priority(text: str) -> int:
+    """A priority of AMQP."""
     number = as_int(text)
     if not 0 <= number <= 255:
         raise ValueError("is out of range")
@@ -151,6 +166,7 @@ def as_priority(text: str) -> int:
 
 
 def as_zone(text: str) -> str:
+    """The name of a time zone that this machine knows."""
     try:
         zoneinfo.ZoneInfo(text)
     except (KeyError, ValueError, OSError):  # unknown; a path or worse; a folder of zones, such as "Europe"
