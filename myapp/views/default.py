@@ -18,7 +18,7 @@ LAST = 10
 def home(request: Request) -> dict[str, Any]:
     """Show the counts, the last messages, and the last backup."""
     dbsession = request.dbsession
-    by_state = dict(dbsession.execute(select(Delivery.state, func.count()).group_by(Delivery.state)).tuples())
+    by_state = dict(dbsession.execute(select(Delivery.state, func.count()).group_by(Delivery.state)).all())
     last_messages = (
         select(ReviewMessage)
         .options(joinedload(ReviewMessage.delivery).joinedload(Delivery.customer))

@@ -78,12 +78,14 @@ def complete_and_fail(request: Request) -> None:
 
 @exception_view_config(DeliberateFailure, renderer="myapp:templates/aborted.jinja2")
 def aborted(failure: DeliberateFailure, request: Request) -> dict[str, Any]:
-    """Tell what is left of a request that failed: its transaction is over, so this reads in one of its own."""
+    """Tell what is left of a request that failed."""
     request.response.status_int = 500
-    with request.tm:
-        delivery = request.dbsession.get_one(Delivery, failure.delivery_id)
-        found = {"state": delivery.state, "messages": 0 if delivery.review_message is None else 1}
-    return {"failure": failure, **found}
+    # An exception view still runs in the transaction that pyramid_tm will abort after it. What the database says then
+    # is what is to be shown, so it is aborted now, and another one is opened to read in.
+    request.tm.abort()
+    request.tm.begin()
+    delivery = request.dbsession.get_one(Delivery, failure.delivery_id)
+    return {"failure": failure, "state": delivery.state, "messages": 0 if delivery.review_message is None else 1}
 
 
 @exception_view_config(AlreadyCompleted, renderer="myapp:templates/conflict.jinja2")

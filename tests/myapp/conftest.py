@@ -119,6 +119,15 @@ def app(ini_file: str, app_settings: dict[str, Any], dbengine: Engine) -> Router
 
 
 @pytest.fixture
+def patient(ini_file: str, app_settings: dict[str, Any], dbengine: Engine, tmp_path: Path) -> webtest.TestApp:
+    """As ``live``, but a task that fails is retried or logged, as a worker does; with test.ini the caller is told."""
+    ini = tmp_path / "patient.ini"
+    option = "CELERY_EAGER_PROPAGATES_EXCEPTIONS = "
+    ini.write_text(Path(ini_file).read_text().replace(f"{option}true", f"{option}false"))
+    return webtest.TestApp(main({"__file__": str(ini)}, dbengine=dbengine, **app_settings))
+
+
+@pytest.fixture
 def live(app: Router) -> webtest.TestApp:
     return webtest.TestApp(app)
 
