@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from pyramid.events import subscriber
+
 from pyramid_celery_tm import on_commit
 
 from .events import DeliveryStateChanged

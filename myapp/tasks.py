@@ -8,9 +8,10 @@ from typing import Any
 
 from celery import shared_task
 from pyramid.request import Request
+from sqlalchemy import update
+
 from pyramid_celery_tm import RequestAwareTask, TransactionalTask, get_redis
 from pyramid_celery_tm import celery_app as celery
-from sqlalchemy import update
 
 from . import messages
 from .btcaverage import RedisConverter

@@ -1,6 +1,7 @@
 """JSON over HTTP to other services, on the standard library: bounded in time and size, and no redirects.
 
-An answer that is not 2xx is an error. A redirect is one too: following it would carry the key of one service to another.
+An answer that is not 2xx is an error. A redirect is one too: following it would carry the key of one service to
+another.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def get_json(url: str, timeout: float) -> Any:
     :return: the parsed body.
     :raises HttpFault: not reached, not 2xx, too slow, too large, or not JSON.
     """
-    body = _call(urllib.request.Request(_checked(url), headers={"Accept": "application/json"}), timeout)
+    body = _call(_request(url, headers={"Accept": "application/json"}), timeout)
     try:
         return json.loads(body)
     except ValueError as error:
@@ -63,17 +64,16 @@ def post_json(url: str, payload: Any, headers: Mapping[str, str], timeout: float
     """
     body = json.dumps(payload).encode()
     every_header = {"Content-Type": "application/json", **headers}
-    _call(urllib.request.Request(_checked(url), data=body, headers=every_header, method="POST"), timeout)
+    _call(_request(url, headers=every_header, data=body, method="POST"), timeout)
 
 
-def _checked(url: str) -> str:
-    # urllib would open file: too
+def _request(url: str, **options: Any) -> urllib.request.Request:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise HttpFault(
             f"{url!r} is not an address of a web service: it must begin with http:// or https:// and a host"
         )
-    return url
+    return urllib.request.Request(url, **options)  # noqa: S310 - urllib would open file: too, which was ruled out above
 
 
 def _call(request: urllib.request.Request, timeout: float) -> bytes:

@@ -8,8 +8,9 @@ from typing import Any
 from pyramid.httpexceptions import HTTPSeeOther
 from pyramid.request import Request
 from pyramid.view import view_config
-from pyramid_celery_tm.builtin_tasks import backup_task
 from sqlalchemy import select
+
+from pyramid_celery_tm.builtin_tasks import backup_task
 
 from ..models import Backup
 from ..models.meta import utcnow

@@ -103,7 +103,7 @@ def _complete(request: Request, delivery: Delivery) -> str:
     return str(result.id)
 
 
-def _delivery(request: Request, lock: bool = False) -> Delivery:
+def _delivery(request: Request, *, lock: bool = False) -> Delivery:
     delivery_id = int(request.matchdict["delivery_id"])
     found: Delivery | None = request.dbsession.get(Delivery, delivery_id, with_for_update=lock or None)
     if found is None:

@@ -9,8 +9,9 @@ from pyramid.httpexceptions import HTTPSeeOther
 from pyramid.request import Request
 from pyramid.settings import asbool
 from pyramid.view import view_config
-from pyramid_celery_tm import get_redis
 from redis import RedisError
+
+from pyramid_celery_tm import get_redis
 
 from ..btcaverage import ConversionRates, RedisConverter
 from ..tasks import update_btc_rate

@@ -14,7 +14,6 @@ Do not use both in one test: the open transaction of the first locks out the sec
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -114,8 +113,7 @@ def dbengine(app_settings: dict[str, Any]) -> Iterator[Engine]:
 
 @pytest.fixture
 def app(ini_file: str, app_settings: dict[str, Any], dbengine: Engine) -> Router:
-    here = os.path.dirname(ini_file)
-    return main({"__file__": ini_file, "here": here}, dbengine=dbengine, **app_settings)
+    return main({"__file__": ini_file, "here": str(Path(ini_file).parent)}, dbengine=dbengine, **app_settings)
 
 
 @pytest.fixture

@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 import webtest
-from pyramid_celery_tm.builtin_tasks import backup_task
 from sqlalchemy import make_url
 
 from myapp import main
 from myapp.models import Backup
 from myapp.models.meta import utcnow
 from myapp.scripts.backup_database import BackupError, copy_sqlite, libpq_environment, run
+from pyramid_celery_tm.builtin_tasks import backup_task
 from tests.services import Unavailable
 from tests.services.postgresql import find_binaries
 

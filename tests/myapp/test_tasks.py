@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
 import webtest
-from pyramid_celery_tm import celery_app
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import NoResultFound
 
 from myapp import tasks
 from myapp.models import Delivery, ReviewMessage
+from pyramid_celery_tm import celery_app
 
 from .conftest import Saved, on_both_databases
 from .test_deliveries import complete
@@ -27,7 +28,8 @@ def test_an_ordinary_task_is_one_of_celerys() -> None:
 
 def test_a_heavy_task_goes_to_its_own_queue(caplog: pytest.LogCaptureFixture) -> None:
     assert celery_app.amqp.router.route({}, tasks.heavy.name, task_type=tasks.heavy)["queue"].name == "heavy"
-    tasks.heavy.delay(7)
+    with caplog.at_level(logging.INFO, "myapp.tasks"):
+        tasks.heavy.delay(7)
     assert "** Heavy 7" in caplog.messages
 
 
