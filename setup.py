@@ -43,6 +43,7 @@ TEST = [
     *POSTGRES,
     *RUN,
     *SHELL,
+    "ansible-core>=2.18",
     "coverage>=7.10.6",
     "gevent>=25.5",
     "hypothesis>=6.100",
