@@ -91,7 +91,7 @@ def run(project: Project, with_beat: bool, with_reload: bool) -> int:
     try:
         with Console(sys.stdout, {**os.environ, "PYTHONUNBUFFERED": "1"}, with_reload) as console:
             for number, server in enumerate(servers, 1):
-                _provide(console, server, f"redis-{number}" if number > 1 else "redis", project.directory)
+                provide(console, server, f"redis-{number}" if number > 1 else "redis", project.directory)
             for program in project.programs(schedule if with_beat else None):
                 console.start(program)
             console.watch(str(project.path))
@@ -100,7 +100,7 @@ def run(project: Project, with_beat: bool, with_reload: bool) -> int:
         return over.status
 
 
-def _provide(console: Console, server: Server, name: str, directory: Path) -> None:
+def provide(console: Console, server: Server, name: str, directory: Path) -> None:
     """See to it that a server answers, as far as that is possible here, and say so in one line."""
     address, names = server.address, ", ".join(server.settings)
     if address.is_taken():
