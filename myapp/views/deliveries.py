@@ -12,6 +12,7 @@ from sqlalchemy.orm import joinedload
 
 from ..events import DeliveryStateChanged
 from ..models import AlreadyCompleted, Delivery, DeliveryState
+from ..sms import ConsoleSms
 from ..tasks import send_in_batches, send_review_sms_notification
 
 PAGE = 200
@@ -49,7 +50,7 @@ def close_reviews(request: Request) -> HTTPSeeOther:
 @view_config(route_name="delivery", renderer="myapp:templates/delivery.jinja2", request_method="GET")
 def delivery(request: Request) -> dict[str, Any]:
     """Show a delivery and what became of its message."""
-    return {"delivery": _delivery(request)}
+    return {"delivery": _delivery(request), "only_logged": isinstance(request.sms, ConsoleSms)}
 
 
 # Who follows a stale link, or reloads after a form, is shown the delivery; only a form completes it.

@@ -240,3 +240,13 @@ def test_a_request_that_loses_a_conflict_is_run_again_and_sends_one_message(
     assert len(sent_sms) == 1
     assert "changed by somebody else" in sent_sms[0].json["text"]
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def test_where_messages_are_only_logged_the_page_says_so(
+    app_settings: dict[str, Any], ini_file: str, delivery_id: int, sent_sms: list[Received]
+) -> None:
+    live = webtest.TestApp(main({"__file__": ini_file}, **{**app_settings, "sms.service": "console"}))
+    page = complete(live, delivery_id).follow()
+    assert page.html.select_one(".state").text == "sent"
+    assert "sent to the log of the worker" in page
+    assert sent_sms == []

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import configparser
 import subprocess
 import sys
 from pathlib import Path
@@ -52,12 +51,3 @@ def test_where_the_settings_want_no_demo_there_is_none(ini: Path) -> None:
     ini.write_text(ini.read_text().replace("demo_data = true", "demo_data = false"))
     initialize(ini)
     assert names(ini) == []
-
-
-def test_the_three_ini_files_have_the_same_sections_in_the_same_order(ini_file: str) -> None:
-    sections = []
-    for name in ("development", "production", "test"):
-        parser = configparser.ConfigParser(interpolation=None)
-        parser.read(Path(ini_file).with_name(f"{name}.ini"))
-        sections.append(parser.sections())
-    assert sections[0] == sections[1] == sections[2]
