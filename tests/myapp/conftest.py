@@ -39,6 +39,7 @@ from myapp.scripts.initialize_db import upgrade
 from .webserver import Received, WebServer
 
 Saved = Callable[[], Any]
+LiveWith = Callable[..., webtest.TestApp]
 
 on_both_databases = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 
@@ -117,12 +118,26 @@ def app(ini_file: str, app_settings: dict[str, Any], dbengine: Engine) -> Router
 
 
 @pytest.fixture
-def patient(ini_file: str, app_settings: dict[str, Any], dbengine: Engine, tmp_path: Path) -> webtest.TestApp:
+def live_with(ini_file: str, app_settings: dict[str, Any]) -> Iterator[LiveWith]:
+    """``live`` with other settings, or another INI file: ``live_with({"rates.fake": "false"})``."""
+    made: list[Router] = []
+
+    def make(settings: dict[str, str], ini: str = ini_file) -> webtest.TestApp:
+        made.append(main({"__file__": ini}, **{**app_settings, **settings}))
+        return webtest.TestApp(made[-1])
+
+    yield make
+    for app in made:
+        app.registry["dbengine"].dispose()
+
+
+@pytest.fixture
+def patient(ini_file: str, live_with: LiveWith, tmp_path: Path) -> webtest.TestApp:
     """As ``live``, but a task that fails is retried or logged, as a worker does; with test.ini the caller is told."""
     ini = tmp_path / "patient.ini"
     option = "CELERY_EAGER_PROPAGATES_EXCEPTIONS = "
     ini.write_text(Path(ini_file).read_text().replace(f"{option}true", f"{option}false"))
-    return webtest.TestApp(main({"__file__": str(ini)}, dbengine=dbengine, **app_settings))
+    return live_with({}, str(ini))
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import shutil
 import sqlite3
 import stat
 import subprocess
-from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from importlib.resources import files
@@ -19,7 +18,6 @@ import pytest
 import webtest
 from sqlalchemy import make_url
 
-from myapp import main
 from myapp.models import Backup
 from myapp.models.meta import utcnow
 from myapp.scripts.backup_database import BackupError, copy_sqlite, libpq_environment, run
@@ -27,24 +25,12 @@ from pyramid_celery_tm.builtin_tasks import backup_task
 from tests.services import Unavailable
 from tests.services.postgresql import find_binaries
 
-from .conftest import Saved
-
-Live = Callable[..., webtest.TestApp]
+from .conftest import LiveWith, Saved
 
 
 @pytest.fixture
 def copies(app_settings: dict[str, Any]) -> Path:
     return Path(app_settings["backup.directory"])
-
-
-@pytest.fixture
-def live_with(app_settings: dict[str, Any], ini_file: str) -> Live:
-    """The application with further settings."""
-
-    def make(**settings: str) -> webtest.TestApp:
-        return webtest.TestApp(main({"__file__": ini_file}, **{**app_settings, **settings}))
-
-    return make
 
 
 def deliveries_in(copy: Path, folder: Path) -> int:
@@ -73,13 +59,13 @@ def test_only_its_owner_can_read_a_copy(live: webtest.TestApp, copies: Path) -> 
     assert stat.S_IMODE(copies.stat().st_mode) == 0o700
 
 
-def test_the_last_copies_are_kept_and_the_files_of_others_left_alone(live_with: Live, copies: Path) -> None:
+def test_the_last_copies_are_kept_and_the_files_of_others_left_alone(live_with: LiveWith, copies: Path) -> None:
     copies.mkdir()
     old = [copies / f"myapp-2020010{day}T000000Z-1.{kind}" for day, kind in enumerate(["dump", "sqlite.gz", "dump"])]
     others = [copies / "notes.txt", copies / "myapp-20200101T000000Z-9.dump.partial"]
     for file in [*old, *others]:
         file.touch()
-    live_with(**{"backup.keep": "2"})
+    live_with({"backup.keep": "2"})
     backup_task.delay()
     left = set(copies.iterdir())
     assert set(others) <= left
@@ -99,9 +85,9 @@ def test_the_last_copies_are_kept_and_the_files_of_others_left_alone(live_with: 
     ],
 )
 def test_a_backup_that_cannot_be_made_fails_with_the_reason(
-    live_with: Live, copies: Path, settings: dict[str, str], reason: str
+    live_with: LiveWith, copies: Path, settings: dict[str, str], reason: str
 ) -> None:
-    live_with(**settings)
+    live_with(settings)
     with pytest.raises(Exception, match=reason):
         backup_task.delay()
     assert not copies.exists() or list(copies.iterdir()) == []
@@ -179,9 +165,9 @@ def test_postgresql_is_dumped(live: webtest.TestApp, copies: Path, pg_dump: Path
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 @pytest.mark.usefixtures("pg_dump")
-def test_a_dump_that_fails_leaves_nothing_behind(live_with: Live, copies: Path, database_url: str) -> None:
+def test_a_dump_that_fails_leaves_nothing_behind(live_with: LiveWith, copies: Path, database_url: str) -> None:
     gone = make_url(database_url).set(database="nobody_has_this").render_as_string(hide_password=False)
-    live_with(**{"sqlalchemy.url": gone})
+    live_with({"sqlalchemy.url": gone})
     with pytest.raises(Exception, match="nobody_has_this"):
         backup_task.delay()
     assert list(copies.iterdir()) == []

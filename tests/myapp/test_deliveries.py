@@ -11,11 +11,10 @@ from celery import signals
 from sqlalchemy import Connection, event, text
 from sqlalchemy.orm import Session
 
-from myapp import main
 from myapp.models import Customer, Delivery, DeliveryState, ReviewMessage
 from myapp.tasks import MAX_TRIES
 
-from .conftest import Saved, on_both_databases
+from .conftest import LiveWith, Saved, on_both_databases
 from .webserver import Answer, Received, WebServer
 
 
@@ -212,16 +211,13 @@ def test_a_service_that_stays_in_trouble_is_given_up_and_the_page_says_so(
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_request_that_loses_a_conflict_is_run_again_and_sends_one_message(
-    app_settings: dict[str, Any],
-    ini_file: str,
+    live_with: LiveWith,
     delivery_id: int,
     saved: Saved,
     sent_sms: list[Received],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    settings = {**app_settings, "sqlalchemy.isolation_level": "REPEATABLE READ"}
-    app = main({"__file__": ini_file}, **settings)
-    live = webtest.TestApp(app)
+    live = live_with({"sqlalchemy.isolation_level": "REPEATABLE READ"})
     form = form_to(page_of(live, delivery_id), "/complete")
     attempts: list[int] = []
 
@@ -232,9 +228,8 @@ def test_a_request_that_loses_a_conflict_is_run_again_and_sends_one_message(
             with saved() as dbsession:
                 dbsession.get(Delivery, delivery_id).contents = "changed by somebody else"
 
-    event.listen(app.registry["dbsession_factory"], "after_begin", lose)
+    event.listen(live.app.registry["dbsession_factory"], "after_begin", lose)
     form.submit(status=303)
-    app.registry["dbengine"].dispose()
 
     assert len(attempts) >= 2
     assert len(sent_sms) == 1
@@ -243,9 +238,9 @@ def test_a_request_that_loses_a_conflict_is_run_again_and_sends_one_message(
 
 
 def test_where_messages_are_only_logged_the_page_says_so(
-    app_settings: dict[str, Any], ini_file: str, delivery_id: int, sent_sms: list[Received]
+    live_with: LiveWith, delivery_id: int, sent_sms: list[Received]
 ) -> None:
-    live = webtest.TestApp(main({"__file__": ini_file}, **{**app_settings, "sms.service": "console"}))
+    live = live_with({"sms.service": "console"})
     page = complete(live, delivery_id).follow()
     assert page.html.select_one(".state").text == "sent"
     assert "sent to the log of the worker" in page

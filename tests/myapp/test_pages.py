@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import webtest
 from pyramid.router import Router
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from myapp import main
 from myapp.models import Backup, Customer, Delivery, ReviewMessage
+
+from .conftest import LiveWith
 
 PAGES = ["/", "/deliveries", "/rates", "/backups", "/nowhere"]
 
@@ -50,14 +49,13 @@ def test_the_style_sheet_is_served(testapp: webtest.TestApp) -> None:
 
 
 def test_the_cookie_of_the_forms_is_kept_from_scripts_and_other_sites(
-    testapp: webtest.TestApp, app_settings: dict[str, Any], ini_file: str
+    testapp: webtest.TestApp, live_with: LiveWith
 ) -> None:
     cookie = testapp.get("/rates").headers["Set-Cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=Lax" in cookie
     assert "secure" not in cookie.lower()
-    secure = main({"__file__": ini_file}, **{**app_settings, "csrf.secure": "true"})
-    assert "secure" in webtest.TestApp(secure).get("/rates").headers["Set-Cookie"].lower()
+    assert "secure" in live_with({"csrf.secure": "true"}).get("/rates").headers["Set-Cookie"].lower()
 
 
 def test_the_overview_counts_and_shows_the_last_messages(testapp: webtest.TestApp, dbsession: Session) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import webtest
@@ -13,10 +12,10 @@ from pyramid.router import Router
 from redis import Redis
 from waitress.server import create_server
 
-from myapp import main
 from myapp.btcaverage import KEY
 from myapp.webclient import get_json
 
+from .conftest import LiveWith
 from .webserver import Answer, WebServer
 
 
@@ -40,9 +39,8 @@ def test_a_source_that_fails_leaves_the_old_rates(live: webtest.TestApp, web_ser
     assert "1.00" in live.get("/rates")
 
 
-def test_the_page_comes_without_rates_when_redis_is_down(app_settings: dict[str, Any], ini_file: str) -> None:
-    unreachable = {**app_settings, "redis.url": "redis://127.0.0.1:9/1"}
-    page = webtest.TestApp(main({"__file__": ini_file}, **unreachable)).get("/rates")
+def test_the_page_comes_without_rates_when_redis_is_down(live_with: LiveWith) -> None:
+    page = live_with({"redis.url": "redis://127.0.0.1:9/1"}).get("/rates")
     assert page.html.select_one("[role=alert]").text == "Redis, where the rates are kept, does not answer."
 
 
@@ -64,17 +62,14 @@ def fake_source(app: Router) -> Iterator[str]:
 
 
 def test_the_invented_rates_of_development_are_fetched_over_http(
-    fake_source: str, app_settings: dict[str, Any], ini_file: str, redis_url: str
+    fake_source: str, live_with: LiveWith, redis_url: str
 ) -> None:
     assert "EUR" in get_json(fake_source, timeout=5)["rates"]
-    settings = {**app_settings, "rates.url": fake_source}
-    live = webtest.TestApp(main({"__file__": ini_file}, **settings))
-    page = live.get("/rates").form.submit(status=303).follow()
+    page = live_with({"rates.url": fake_source}).get("/rates").form.submit(status=303).follow()
     assert "These numbers are invented" in page
     with Redis.from_url(redis_url) as redis:
         assert b"EUR" in redis.get(KEY)
 
 
-def test_production_serves_no_invented_rates(app_settings: dict[str, Any], ini_file: str) -> None:
-    live = webtest.TestApp(main({"__file__": ini_file}, **{**app_settings, "rates.fake": "false"}))
-    live.get("/fake/rates.json", status=404)
+def test_production_serves_no_invented_rates(live_with: LiveWith) -> None:
+    live_with({"rates.fake": "false"}).get("/fake/rates.json", status=404)
