@@ -164,7 +164,7 @@ def _logged(output: IO[bytes], secrets: list[str], lines: deque[str]) -> Iterato
 
 def _secrets(settings: Mapping[str, Any]) -> Iterator[str]:
     """The values that must not be seen in a log, the longest first."""
-    found = set()
+    found: set[str] = set()
     for name, value in settings.items():
         if isinstance(value, str):
             found.update(value.split() if SECRET_NAME.search(name) else _password(value))

@@ -1,12 +1,12 @@
 """Programs of which nothing outlives the process that started them, however that process ends.
 
-A ``finally`` ends what a process has started, unless the process is killed. For that case a :class:`Keeper` has a guard:
-a second, tiny process that reads a pipe of which only the first one holds the other end. End of file means that the
-first is gone; the guard then kills what is left.
+A ``finally`` ends what a process has started, unless the process is killed. For that case a :class:`Keeper` has a
+guard: a second, tiny process that reads a pipe of which only the first one holds the other end. End of file means that
+the first is gone; the guard then kills what is left.
 
 What a program left behind is found in two ways: by its process group, and by a mark in its environment, which its
-children inherit, those in a session of their own too. The mark needs ``/proc``; elsewhere the group has to do. The group
-is needed on Linux as well, for a program may write its title over its environment (Valkey does).
+children inherit, those in a session of their own too. The mark needs ``/proc``; elsewhere the group has to do. The
+group is needed on Linux as well, for a program may write its title over its environment (Valkey does).
 
 Only the standard library is imported: the guard runs this file alone, to be there at once and to stay small.
 """

@@ -94,7 +94,7 @@ class Console:
     :param reload: whether programs are started anew when one of their files changes.
     """
 
-    def __init__(self, output: TextIO, env: Mapping[str, str], reload: bool = True) -> None:
+    def __init__(self, output: TextIO, env: Mapping[str, str], *, reload: bool) -> None:
         self._env = env
         self._output = output
         self._printer = Printer(output, width=len(NAME), colour="NO_COLOR" not in env)
@@ -272,7 +272,7 @@ class Console:
                 self._print(name, line)
 
     def _print(self, name: str, line: bytes | str) -> None:
-        message = Message("line", line, datetime.now(), name, self._colour_of.get(name))
+        message = Message("line", line, datetime.now().astimezone(), name, self._colour_of.get(name))
         with self._printing:
             try:
                 self._printer.write(message)

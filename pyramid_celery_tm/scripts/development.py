@@ -79,7 +79,7 @@ class Project:
             yield Program("beat", command(celery, "ws-celery", *beat))
 
 
-def run(project: Project, with_beat: bool, with_reload: bool) -> int:
+def run(project: Project, *, beat: bool, reload: bool) -> int:
     """Run it all until the end; return the exit status.
 
     :raises pyramid_celery_tm.exceptions.TaskSystemError: the INI file is faulty, or there is no Redis to start.
@@ -89,10 +89,10 @@ def run(project: Project, with_beat: bool, with_reload: bool) -> int:
     project.directory.mkdir(exist_ok=True)
     schedule = values.get("beat_schedule_filename") or str(project.directory / "celerybeat-schedule")
     try:
-        with Console(sys.stdout, {**os.environ, "PYTHONUNBUFFERED": "1"}, with_reload) as console:
+        with Console(sys.stdout, {**os.environ, "PYTHONUNBUFFERED": "1"}, reload=reload) as console:
             for number, server in enumerate(servers, 1):
                 provide(console, server, f"redis-{number}" if number > 1 else "redis", project.directory)
-            for program in project.programs(schedule if with_beat else None):
+            for program in project.programs(schedule if beat else None):
                 console.start(program)
             console.watch(str(project.path))
             console.run()
@@ -118,4 +118,3 @@ def _start_server(console: Console, server: Server, name: str, directory: Path) 
     console.start(Program(name, [find_binary(), "-"], configuration, serves=True))
     if not console.wait_for(server.address.is_taken, STARTING):
         raise NotConfigured(f"the Redis at {server.address} does not answer {STARTING:g} seconds after its start")
-

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from threading import Thread
 
 from hupper.polling import PollingFileMonitor
@@ -75,7 +75,8 @@ def main() -> None:
     """Run the command that :func:`command` has named."""
     module, _, name = sys.argv[1].partition(":")
     del sys.argv[:2]
-    with _told(os.environ.pop(FILES, None)):
+    pipe = os.environ.pop(FILES, None)
+    with _told(int(pipe)) if pipe else nullcontext():
         function = getattr(importlib.import_module(module), name)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
@@ -86,13 +87,10 @@ def main() -> None:
 
 
 @contextmanager
-def _told(pipe: str | None) -> Iterator[None]:
-    if pipe is None:
-        yield
-        return
+def _told(pipe: int) -> Iterator[None]:
     # As hupper does: a file that is edited twice in a second must not leave compiled code of the first time behind.
     sys.dont_write_bytecode = True
-    watch = WatchSysModules(lambda paths: _tell(int(pipe), paths))
+    watch = WatchSysModules(lambda paths: _tell(pipe, paths))
     watch.daemon = True
     watch.start()
     try:
@@ -111,4 +109,3 @@ def _tell(pipe: int, paths: list[str]) -> None:
     # Nobody listens any more: ws-run is about to end this process.
     with suppress(OSError):
         os.write(pipe, "".join(f"{path}\n" for path in paths).encode())
-

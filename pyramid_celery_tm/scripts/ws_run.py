@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         from .development import Project, run
 
         project = Project(options.ini, parse_variables(",".join(options.ini_var)))
-        status = run(project, options.beat, options.reload)
+        status = run(project, beat=options.beat, reload=options.reload)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in EXTRA:
             raise

@@ -108,12 +108,9 @@ def test_a_timeout_that_is_no_positive_number_is_refused(value, write):
 
 
 def test_settings_reach_the_script_under_names_of_its_environment(output, write):
-    run(
-        write(
-            'echo "$MAIN_SQLALCHEMY_URL $MAIN_A_B_C ${SECRET_API_KEY:0:2} ${MAIN_API_KEY-none} $PYTHON"; env | grep -c ^HOME='
-        ),
-        **{"sqlalchemy.url": "sqlite://", "a.-b c": "x", "api.key": "12345678"},
-    )
+    names = '"$MAIN_SQLALCHEMY_URL $MAIN_A_B_C ${SECRET_API_KEY:0:2} ${MAIN_API_KEY-none} $PYTHON"'
+    settings = {"sqlalchemy.url": "sqlite://", "a.-b c": "x", "api.key": "12345678"}
+    run(write(f"echo {names}; env | grep -c ^PATH="), **settings)
 
     assert output.messages == [f"sqlite:// x 12 none {sys.executable}", "1"]
 

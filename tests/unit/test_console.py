@@ -120,7 +120,7 @@ def test_prefixes_are_coloured_on_a_terminal(no_colour, coloured, monkeypatch):
     if no_colour:
         monkeypatch.setenv("NO_COLOR", no_colour)
     master, slave = pty.openpty()
-    with open(slave, "w", encoding="utf-8") as terminal:
+    with os.fdopen(slave, "w", encoding="utf-8") as terminal:
         run(terminal, python("web", "print(1)"))
         seen = os.read(master, 10000)
     os.close(master)
@@ -131,7 +131,7 @@ def test_prefixes_are_coloured_on_a_terminal(no_colour, coloured, monkeypatch):
 def test_all_end_when_nobody_reads_any_more():
     reading, writing = os.pipe()
     os.close(reading)
-    with open(writing, "w", encoding="utf-8") as output:
+    with os.fdopen(writing, "w", encoding="utf-8") as output:
         assert run(output, python("web", POLITE)) == 0
 
 
@@ -227,13 +227,13 @@ def test_a_program_that_cannot_be_started_ends_the_others(output):
 
 
 def test_what_is_waited_for_may_come_or_not(output):
-    with Console(output, os.environ) as console:
+    with Console(output, os.environ, reload=False) as console:
         assert console.wait_for(lambda: True, 0)
         assert not console.wait_for(lambda: False, 0.1)
 
 
 def test_a_program_that_ends_ends_the_waiting(output):
-    with pytest.raises(Over), Console(output, os.environ) as console:
+    with pytest.raises(Over), Console(output, os.environ, reload=False) as console:
         console.start(python("redis", "", serves=True))
         console.wait_for(lambda: False, 30)
 

@@ -113,7 +113,7 @@ def say(tmp_path):
     def say(url: str) -> list[str]:
         output = io.StringIO()
         try:
-            with Console(output, os.environ) as console:
+            with Console(output, os.environ, reload=False) as console:
                 [server] = wanted_servers({"broker_url": url}, None)
                 provide(console, server, "redis", tmp_path)
         except Over:
@@ -137,10 +137,9 @@ def test_a_redis_is_started_where_none_answers(say):
 
 def test_another_kind_of_server_is_left_to_its_owner(say):
     port = free_port()
+    remedy = "only a plain Redis can be started here: start it yourself"
 
-    assert say(f"amqp://localhost:{port}") == [
-        f"nothing answers at localhost:{port} (broker_url), and only a plain Redis can be started here: start it yourself"
-    ]
+    assert say(f"amqp://localhost:{port}") == [f"nothing answers at localhost:{port} (broker_url), and {remedy}"]
 
 
 def test_another_machine_is_left_to_its_owner(say, monkeypatch):

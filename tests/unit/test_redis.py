@@ -84,7 +84,7 @@ def in_a_fork(function):
         finally:
             os._exit(0)
     os.close(writing)
-    with open(reading, encoding="ascii") as answer:
+    with os.fdopen(reading, encoding="ascii") as answer:
         text = answer.read()
     os.waitpid(child, 0)
     return int(text)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,9 @@ pytest.importorskip("hupper")
 
 from pyramid_celery_tm.scripts.reload import FILES, command
 from tests.services import wait_until
+
+ROOT = str(Path(__file__).parents[2])
+ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))}
 
 
 @pytest.fixture
@@ -33,18 +37,17 @@ def run(tmp_path):
 
     def run(function, *words, told=True):
         reading, writing = os.pipe()
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))}
         process = subprocess.run(
             command(function, *words),
             cwd=tmp_path,
-            env={**env, FILES: str(writing)} if told else env,
+            env={**ENV, FILES: str(writing)} if told else ENV,
             pass_fds=[writing] if told else (),
             capture_output=True,
             text=True,
             check=False,
         )
         os.close(writing)
-        with open(reading, encoding="utf-8") as paths:
+        with os.fdopen(reading, encoding="utf-8") as paths:
             return process, paths.read().splitlines()
 
     return run
@@ -92,8 +95,7 @@ def test_where_nobody_asks_nothing_is_told(module, run):
 
 def test_ctrl_c_while_it_is_loading_is_no_traceback(module, tmp_path):
     module("import time\ndef main():\n    open('up', 'w')\n    time.sleep(60)")
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")]))}
-    with subprocess.Popen(command("told:main", "x"), cwd=tmp_path, env=env, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(command("told:main", "x"), cwd=tmp_path, env=ENV, stderr=subprocess.PIPE) as process:
         wait_until((tmp_path / "up").exists, what="the program")
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
