@@ -96,8 +96,13 @@ class Service:
             start_new_session=True,  # CTRL+C is for the tests: the server must outlive their teardown
         )
         assert self._guard.stdout is not None
-        self.pid = int(self._guard.stdout.readline() or 0)
-        wait_until(self._is_up, self.start_timeout, f"{self.name} to answer")
+        self.pid = int(self._guard.stdout.readline())
+        try:
+            wait_until(self._is_up, self.start_timeout, f"{self.name} to answer")
+        except BaseException as error:
+            error.add_note(f"The log of {self.name}:\n{self.log()}")
+            self.close()  # nobody else has it yet
+            raise
         return self
 
     def stop(self) -> None:
@@ -125,6 +130,14 @@ class Service:
     def thaw(self) -> None:
         os.killpg(self.pid, signal.SIGCONT)
 
+    def is_running(self) -> bool:
+        """Whether the process is there, answering or not."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
     def log(self) -> str:
         """What the server has said so far."""
         file = self.directory / "log"
@@ -137,9 +150,8 @@ class Service:
         self.close()
 
     def _is_up(self) -> bool:
-        assert self._guard is not None
-        if self._guard.poll() is not None or not self.pid:
-            raise Unavailable(f"{self.name} ended while it started; its log:\n{self.log()}")
+        if not self.is_running():
+            raise RuntimeError(f"{self.name} ended while it started")
         return self.is_ready()
 
     def _end(self, last_word: bytes) -> None:

@@ -100,7 +100,7 @@ class PostgreSQL(Service):
             **identity(self.user),
         )
         if run.returncode:
-            raise Unavailable(f"initdb failed ({run.returncode}):\n{run.stdout}{run.stderr}")
+            raise RuntimeError(f"initdb failed ({run.returncode}):\n{run.stdout}{run.stderr}")
 
 
 def find_binaries() -> tuple[Path, str | None]:
