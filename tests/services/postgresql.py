@@ -54,7 +54,10 @@ class Databases:
 
 
 class PostgreSQL(Service):
-    """One server on a Unix socket in its own directory, without a care for power cuts (``fsync=off``)."""
+    """One server on a Unix socket in its own directory, without a care for power cuts (``fsync=off``).
+
+    What was committed outlives :meth:`kill` all the same: the system has it.
+    """
 
     name = "postgresql"
     stop_signal = signal.SIGINT  # "fast": it does not wait for clients
@@ -76,7 +79,6 @@ class PostgreSQL(Service):
             "unix_socket_directories": str(self.directory),
             "fsync": "off",
             "full_page_writes": "off",
-            "synchronous_commit": "off",
             "max_connections": "100",
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
