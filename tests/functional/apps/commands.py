@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
+from pathlib import Path
 
 import zope.sqlalchemy
 from celery import shared_task
@@ -46,7 +46,11 @@ def plain(global_config, **settings):
 def middleware(global_config, **settings):
     """One that hides its registry in a middleware."""
     application = main(global_config, **settings)
-    return lambda environ, start_response: application(environ, start_response)
+
+    def call(environ, start_response):
+        return application(environ, start_response)
+
+    return call
 
 
 def broken(global_config, **settings):
@@ -84,10 +88,9 @@ def speak():
 @celery_app.task(name="tests.touch_after")
 def touch_after(seconds, path):
     """Take a while, and leave a trace."""
-    with open(f"{path}.started", "w", encoding="utf-8"):
-        time.sleep(seconds)
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(str(os.getpid()))
+    Path(f"{path}.started").touch()
+    time.sleep(seconds)
+    Path(path).touch()
 
 
 def _add_database(config, settings):
