@@ -13,7 +13,7 @@ from typing import Any
 
 from celery import Celery, Task, signals
 from celery.loaders.app import AppLoader
-from kombu import Exchange, Queue
+from kombu import Exchange, Queue, pools
 from pyramid.config import Configurator
 from pyramid.registry import Registry
 
@@ -79,10 +79,11 @@ def read_settings(ini: str, variables: Mapping[str, str] | None = None) -> dict[
     :raises pyramid_celery_tm.exceptions.SettingsError: all faults of the file at once.
     """
     settings = celery_settings(read_sections(ini, variables))
+    file = ini.partition("?")[0]  # a plaster URI may carry variables behind it, and one of them a password
     if settings.faults:
-        raise SettingsError(ini, settings.faults)
+        raise SettingsError(file, settings.faults)
     for warning in settings.warnings:
-        logger.warning("%s: %s", ini, warning)
+        logger.warning("%s: %s", file, warning)
     return settings.values
 
 
@@ -119,7 +120,9 @@ def route_by_kind(name: str, args: Any, kwargs: Any, options: Any, task: Task | 
 def _location(ini: str | Mapping[str, str]) -> tuple[str, dict[str, str]]:
     if isinstance(ini, str):
         return ini, {}
-    return ini["__file__"], {name: value for name, value in ini.items() if name not in ("__file__", "here")}
+    # The values have been interpolated once, and will be again with the sections that use them.
+    variables = {name: value.replace("%", "%%") for name, value in ini.items() if name not in ("__file__", "here")}
+    return ini["__file__"], variables
 
 
 def _check_site_url(registry: Registry, ini: str) -> None:
@@ -148,6 +151,7 @@ def _forget(app: Celery, values: Mapping[str, Any]) -> None:
     """
     logger.warning("Celery is configured anew")
     publish.forget_connection(app)
+    pools.reset()
     for name in ("amqp", "annotations", "control", "events", "loader"):
         vars(app).pop(name, None)
     app._pool = None

@@ -9,7 +9,6 @@ view. So what a chord writes goes out with its tasks. Celery's loader picks thes
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import partial
@@ -27,8 +26,16 @@ from .task import RequestAwareTask
 
 logger = logging.getLogger(__name__)
 
+#: How long a commit waits for the result backend, in seconds.
+_SECONDS = SECONDS_PER_COMMIT / 2
+
+_RESULTS = "result backend"
+
 #: The chord that is being called: the id of its header, its body, and where its calls wait.
 _called: ContextVar[tuple[str, Signature, Place] | None] = ContextVar("pyramid_celery_tm_chord", default=None)
+
+
+_setting_up: ContextVar[bool] = ContextVar("pyramid_celery_tm_setting_up", default=False)
 
 
 class DeferredChords:
@@ -53,6 +60,14 @@ class DeferredChords:
             called[2].hold(_set_up_each, set_up)
         else:
             set_up()
+
+
+    def add_pending_result(self, result: Any, weak: bool = False, **options: Any) -> Any:
+        # Celery subscribes to the results of a group's members as it calls them (weakly) and as it sets up a chord.
+        # Nobody waits for them here, and whoever asks for one later subscribes anew.
+        if _setting_up.get() or (weak and find_place() is not None):
+            return result
+        return super().add_pending_result(result, weak=weak, **options)  # type: ignore[misc]
 
 
 class RedisBackend(DeferredChords, redis.RedisBackend):
@@ -95,16 +110,21 @@ def _holds_member(calls: Calls, group_id: str) -> bool:
 
 def _set_up_each(set_ups: Sequence[Callable[[], object]], release: Release) -> None:
     for set_up in set_ups:
-        left = release.started + SECONDS_PER_COMMIT - time.monotonic()
+        if _RESULTS in release.silent:
+            logger.error("the result backend does not answer: a chord that was called may not complete")
+            continue
         # In a thread, for a result backend that is down is tried for 20 seconds, and no setting bounds a single call.
+        # The thread goes on trying; the commit waits for it once and leaves the rest of its time to the messages.
         thread = Thread(target=_set_up, args=(set_up,), daemon=True)
         thread.start()
-        thread.join(max(left, 0))
+        thread.join(_SECONDS)
         if thread.is_alive():
+            release.silent.add(_RESULTS)
             logger.error("the result backend does not answer: a chord that was called may not complete")
 
 
 def _set_up(set_up: Callable[[], object]) -> None:
+    _setting_up.set(True)  # for this thread
     try:
         set_up()
     except Exception:

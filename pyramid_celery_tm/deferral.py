@@ -32,10 +32,12 @@ class Release:
     :ivar started: when it began, on the clock of :func:`time.monotonic`, in seconds. What is bounded in time per
         commit counts from here.
     :ivar errors: exceptions to raise from ``commit()`` once all hooks have run.
+    :ivar silent: what did not answer and should not be waited for again.
     """
 
     started: float = field(default_factory=time.monotonic)
     errors: list[BaseException] = field(default_factory=list)
+    silent: set[str] = field(default_factory=set)
 
 
 #: Takes the items of consecutive calls, all of them in one go.

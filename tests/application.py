@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 from contextlib import contextmanager
 
 import pyramid_tm
@@ -85,8 +86,14 @@ def texts(registry):
 def worker(**options):
     """A real worker in a thread of this process."""
     options = {"pool": "solo", "perform_ping_check": False, "shutdown_timeout": 30, **options}
-    with start_worker(celery_app, **options) as running:
-        yield running
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    try:
+        with start_worker(celery_app, **options) as running:
+            yield running
+    finally:  # the worker has set up logging as if the process were its own
+        root.setLevel(level)
+        root.handlers[:] = handlers
 
 
 @celery_app.task(base=TransactionalTask, name="add")
