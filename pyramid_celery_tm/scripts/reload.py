@@ -20,10 +20,12 @@ from hupper.worker import WatchSysModules
 
 #: The variable of the environment that says which file descriptor the names go to.
 FILES = "WS_RUN_FILES"
-#: How a program begins: CTRL+C while it is still importing ends it without a traceback.
+#: How a program begins: CTRL+C while it is still importing ends it without a traceback, and what Pyramid's own import
+#: has to say on pkg_resources is not said by three programs at each edit.
 START = """
-import signal
+import signal, warnings
 signal.signal(signal.SIGINT, signal.SIG_DFL)
+warnings.filterwarnings("ignore", "pkg_resources is deprecated as an API", UserWarning)
 from pyramid_celery_tm.scripts.reload import main
 main()
 """
