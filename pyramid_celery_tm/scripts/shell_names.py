@@ -82,7 +82,7 @@ def mapped_classes() -> dict[str, type]:
         value
         for name, module in list(sys.modules.items())
         if not name.startswith("celery.")
-        for value in list(vars(module).values())
+        for value in list(getattr(module, "__dict__", {}).values())  # not everything in there is a module
         if isinstance(value, type) and isinstance(vars(value).get("__mapper__"), Mapper)
     }
     ordered = sorted(classes, key=lambda cls: (cls.__module__, cls.__qualname__), reverse=True)

@@ -9,7 +9,11 @@ from pyramid_celery_tm.schedule_check import warn_of_unknown_tasks
 @pytest.fixture
 def app():
     app = Celery("scheduled", set_as_current=False)
-    app.task(lambda: None, name="backup", shared=False)
+
+    @app.task(name="backup", shared=False)
+    def backup():
+        pass
+
     return app
 
 

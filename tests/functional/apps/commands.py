@@ -57,6 +57,16 @@ def broken(global_config, **settings):
     raise ZeroDivisionError("the application's own fault")
 
 
+def bad_action(global_config, **settings):
+    """One whose configuration fails when it is committed."""
+    with Configurator(settings=settings) as config:
+        config.action("bad", _fail)
+
+
+def _fail():
+    raise ValueError("the action failed")
+
+
 def foreign(global_config, **settings):
     """No Pyramid application at all."""
     return lambda environ, start_response: []
@@ -108,3 +118,10 @@ def _session(factory, request):
     session = factory(info={"request": request})
     zope.sqlalchemy.register(session, transaction_manager=request.tm)
     return session
+
+
+def pshell(names):
+    """The ``setup`` of the section [pshell]."""
+    names["answer"] = 42
+    yield
+    print("closed")
