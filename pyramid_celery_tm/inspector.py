@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery
-from kombu import Connection
+from kombu.connection import Connection
 from kombu.transport import virtual
 
 from . import unacked
@@ -96,10 +96,11 @@ def connect(app: Celery) -> Iterator[Connection]:
 
 
 def _length(connection: Connection, name: str) -> int:
-    with connection.channel() as channel:
+    channel: Any
+    with connection.channel() as channel:  # type: ignore[no-untyped-call]
         if isinstance(channel, virtual.Channel):
             # All of its priorities. A passive declaration would miss a queue behind a global key prefix.
-            return int(channel._size(name))  # noqa: SLF001 - kombu offers no other
+            return int(channel._size(name))  # type: ignore[no-untyped-call]  # noqa: SLF001 - kombu offers no other
         try:
             return int(channel.queue_declare(name, passive=True).message_count)
         except connection.channel_errors as error:
@@ -115,7 +116,7 @@ def _count(app: Celery, reply: Mapping[str, Any] | None) -> Counter[str] | None:
 
 
 def _count_unacked(app: Celery, connection: Connection) -> Counter[str] | None:
-    channel = connection.default_channel
+    channel: Any = connection.default_channel
     if not unacked.is_supported(channel):
         return None
     return Counter(message.queue for message in unacked.unacked_messages(app, channel))

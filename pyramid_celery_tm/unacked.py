@@ -7,13 +7,13 @@ purge of the queues finds them. RabbitMQ keeps count of its own, and puts them b
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery
 from kombu.transport.redis import Channel as RedisChannel
-from kombu.utils.json import loads
 from redis import Redis
 
 
@@ -39,7 +39,7 @@ def is_supported(channel: Any) -> bool:
 def unacked_messages(app: Celery, channel: RedisChannel) -> Iterator[Unacked]:
     """All messages that are delivered and not acknowledged, to live workers and dead ones."""
     for tag, entry in _redis(channel).hscan_iter(channel.global_keyprefix + channel.unacked_key):
-        message, exchange, routing_key = loads(entry)
+        message, exchange, routing_key = json.loads(entry)
         yield Unacked(
             tag=tag.decode(),
             queue=queue_of(app, {"exchange": exchange, "routing_key": routing_key}),
