@@ -2,18 +2,25 @@
 
 A task that is called in a request leaves when the request's transaction commits, and never otherwise; it runs with a
 request and a transaction of its own.
+
+The names are loaded when they are first used. ``ws-celery worker -P gevent`` has to put gevent's sockets and threads in
+the place of Python's before anything imports those, this package's parts included; and a command that only prints its
+help should not load SQLAlchemy.
 """
 
 from __future__ import annotations
 
-from pyramid.config import Configurator
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from .app import celery_app, configure_celery
-from .current import on_commit
-from .inspector import queue_length
-from .preload import on_preload_options
-from .redis import get_redis
-from .task import RequestAwareTask, TransactionalTask
+if TYPE_CHECKING:
+    from pyramid.config import Configurator
+
+    from .app import celery_app
+    from .current import on_commit
+    from .inspector import queue_length
+    from .redis import get_redis
+    from .task import RequestAwareTask, TransactionalTask
 
 __all__ = [
     "RequestAwareTask",
@@ -24,6 +31,15 @@ __all__ = [
     "on_commit",
     "queue_length",
 ]
+
+_MODULES = {
+    "RequestAwareTask": ".task",
+    "TransactionalTask": ".task",
+    "celery_app": ".app",
+    "get_redis": ".redis",
+    "on_commit": ".current",
+    "queue_length": ".inspector",
+}
 
 
 def includeme(config: Configurator) -> None:
@@ -36,4 +52,14 @@ def includeme(config: Configurator) -> None:
 
     Including it twice is harmless.
     """
-    config.add_directive("configure_celery", configure_celery)
+    config.add_directive("configure_celery", ".app.configure_celery")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

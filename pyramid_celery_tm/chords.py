@@ -9,7 +9,7 @@ view. So what a chord writes goes out with its tasks. Celery's loader picks thes
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from functools import partial
 from threading import Thread
@@ -17,6 +17,7 @@ from typing import Any
 
 from celery import Signature
 from celery.backends import cache, database, redis
+from celery.result import AsyncResult, ResultSet
 
 from .current import Place, find_place
 from .deferral import Calls, Release
@@ -64,10 +65,16 @@ class DeferredChords:
 
     def add_pending_result(self, result: Any, weak: bool = False, **options: Any) -> Any:
         # Celery subscribes to the results of a group's members as it calls them (weakly) and as it sets up a chord.
-        # Nobody waits for them here, and whoever asks for one later subscribes anew.
+        # Nobody waits for them yet; whoever asks for one later subscribes then, and for a group below.
         if _setting_up.get() or (weak and find_place() is not None):
             return result
         return super().add_pending_result(result, weak=weak, **options)  # type: ignore[misc]
+
+
+    def iter_native(self, result: ResultSet, **options: Any) -> Any:
+        for member in _members(result):
+            super().add_pending_result(member)  # type: ignore[misc]
+        return super().iter_native(result, **options)  # type: ignore[misc]
 
 
 class RedisBackend(DeferredChords, redis.RedisBackend):
@@ -95,6 +102,14 @@ BACKENDS = {
     "database": f"{__name__}:DatabaseBackend",
     "cache": f"{__name__}:CacheBackend",
 }
+
+
+def _members(result: ResultSet) -> Iterator[AsyncResult]:
+    for member in result.results:
+        if isinstance(member, ResultSet):
+            yield from _members(member)
+        else:
+            yield member
 
 
 def _is_ours(body: Signature) -> bool:

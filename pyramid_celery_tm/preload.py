@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery.signals import user_preload_options
 
-
-@user_preload_options.connect
 def on_preload_options(options: dict[str, Any], **_: Any) -> None:
     """Load the application of ``--ini``; a fault ends the command with one line."""
     from .startup import start_from_options

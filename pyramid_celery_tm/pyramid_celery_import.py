@@ -6,8 +6,7 @@ removed that name, so that no later Python can import the package. What the clas
 else comes to rely on it.
 
 Besides, importing pyramid_celery connects a handler of ``--ini`` that ends the process with a traceback and status 255
-for a missing file, and reads the section ``[celery]`` without types or ``%(here)s``. Ours (see
-:mod:`pyramid_celery_tm.app`) takes its place, so that one option is not handled twice.
+for a missing file, and reads the section ``[celery]`` without types or ``%(here)s``. Ours takes its place.
 """
 
 from __future__ import annotations
@@ -16,6 +15,8 @@ import configparser
 
 from celery import Celery
 from celery.signals import user_preload_options
+
+from .preload import on_preload_options
 
 
 def _import_celery_app() -> Celery:
@@ -28,6 +29,7 @@ def _import_celery_app() -> Celery:
         if stand_in:
             del configparser.SafeConfigParser  # type: ignore[attr-defined]
     user_preload_options.disconnect(pyramid_celery.on_preload_parsed)
+    user_preload_options.connect(on_preload_options)
     app: Celery = pyramid_celery.celery_app
     return app
 

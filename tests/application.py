@@ -34,7 +34,7 @@ class Note(Base):
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("note.id"))
 
 
-def make_config(url=None, **settings):
+def make_config(url=None, pool=NullPool, **settings):
     """An application as the Pyramid cookiecutter makes it: explicit transactions, a session per request."""
     settings = {"tm.manager_hook": pyramid_tm.explicit_manager, **settings}
     config = Configurator(settings=settings, package=pyramid_tm)
@@ -42,7 +42,7 @@ def make_config(url=None, **settings):
     config.include("pyramid_celery_tm")
     config.add_route("page", "/page/{id}")
     if url:
-        engine = create_engine(url, poolclass=NullPool)
+        engine = create_engine(url, poolclass=pool)
         Base.metadata.create_all(engine)
         factory = sessionmaker(bind=engine)
         config.registry["engine"], config.registry["dbsession_factory"] = engine, factory
