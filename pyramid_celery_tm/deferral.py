@@ -75,6 +75,7 @@ class Calls:
     def __init__(self, transaction: ITransaction) -> None:
         self.transaction = transaction
         self.calls: list[Call] = []
+        self.next: int | None = None
         self.over = False
         self.joined = False
         self.release = Release()
@@ -90,7 +91,11 @@ class Calls:
         """
         self._join()
         call = Call(send, item)
-        self.calls.append(call)
+        if self.next is None:
+            self.calls.append(call)
+        else:  # called by what is going out: it takes its caller's place in the order
+            self.calls.insert(self.next, call)
+            self.next += 1
         return call
 
     def waiting(self) -> list[Call]:
@@ -116,13 +121,14 @@ class Calls:
         """The after-commit hook.
 
         A call made by what is handed on here (an ``on_commit`` function that calls a task) is held, too, and goes out
-        with the rest.
+        next.
         """
         self.release.started = time.monotonic()
         done = 0
         while committed and done < len(self.calls):
             batch = self._next_batch(done)
             done += len(batch)
+            self.next = done
             self._hand_on(batch)
         self.over = True
         self.drop_since(0)

@@ -72,7 +72,7 @@ def test_tasks_called_by_functions_leave_with_the_rest_in_order(tm, redis_url):
     add.delay(1)
     on_commit(lambda: group(add.s(number) for number in (3, 4))())
     tm.commit()
-    assert [message["args"] for message in queued(redis_url)] == [[1], [2], [3], [4]]
+    assert [message["args"] for message in queued(redis_url)] == [[2], [1], [3], [4]]
 
 
 def test_it_works_in_an_event_listener_of_sqlalchemy_even_during_the_flush_of_the_commit(postgresql_url, redis_url):
@@ -88,7 +88,7 @@ def test_it_works_in_an_event_listener_of_sqlalchemy_even_during_the_flush_of_th
     finally:
         event.remove(Note, "after_insert", remember)
         event.remove(Note, "after_insert", direct)
-    assert [message["args"] for message in queued(redis_url)] == [["direct"], ["flushed by the commit"]]
+    assert [message["args"] for message in queued(redis_url)] == [["flushed by the commit"], ["direct"]]
 
 
 def test_within_at_once_nothing_waits(tm, redis_url):

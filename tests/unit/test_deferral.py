@@ -138,12 +138,16 @@ def test_a_call_made_while_the_transaction_commits_leaves_with_it(tm, send, sent
     assert sent == [["late"]]
 
 
-def test_a_call_made_by_what_goes_out_goes_out_too(tm, send, sent):
+def test_a_call_made_by_what_goes_out_takes_its_place_in_the_order(tm, send, sent):
+    def call(items, release):
+        for item in items:
+            calls_of(tm).add(send, item)
+
     tm.begin()
-    calls_of(tm).add(lambda items, release: calls_of(tm).add(send, "late"), None)
-    calls_of(tm).add(send, "early")
+    for sender, item in [(send, 1), (call, 2), (call, 3), (send, 4), (call, 5)]:
+        calls_of(tm).add(sender, item)
     tm.commit()
-    assert sent == [["early", "late"]]
+    assert sent == [[1], [2, 3, 4], [5]]
 
 
 def test_consecutive_calls_with_the_same_sender_go_out_together(tm, sent):
