@@ -62,7 +62,7 @@ class DeferredTask(Task):
 
     def _hold(self, place: Place, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         self._check_arguments(args, kwargs)
-        options["task_id"] = options["task_id"] or uuid()
+        options["task_id"] = options.get("task_id") or uuid()
         app = self.app
         if app.conf.task_always_eager:
             return eager.hold_call(place, super().apply_async, self, args, kwargs, options)
@@ -79,8 +79,15 @@ class DeferredTask(Task):
             self.__header__(*(args or ()), **(kwargs or {}))
 
     def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
-        """Run the task here and now, as Celery does; a request among the arguments is left out."""
-        _, args, kwargs = take_origin(args, kwargs, options)
+        """Run the task here and now, as Celery does; a request among the arguments is left out.
+
+        Called by an eager canvas that was itself called by ``apply_async`` it waits for the commit.
+        """
+        origin, args, kwargs = take_origin(args, kwargs, options)
+        if self.app.conf.task_always_eager and eager.called_by_canvas():
+            place = find_place(origin.request, origin.tm)
+            if place is not None:
+                return self._hold(place, args, kwargs, options)
         return super().apply(args, kwargs, **options)
 
     def signature(self, args: Any = None, kwargs: Any = None, options: Any = None, **extra: Any) -> Any:

@@ -2,19 +2,26 @@
 
 Only then does the task find the data that its caller wrote, and only then are its own writes kept: it runs in a
 transaction of its own.
+
+Celery's canvas has no such moment: an eager group, chain or chord runs its tasks while it is called, and a chain hands
+the result of one to the next. So within ``apply_async`` of a canvas each task is held, too, and its result is a promise
+that stands among the arguments of the next task until both run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
-from celery import Task, states
+from celery import Task, canvas, states
+from celery import result as results
 from celery.result import EagerResult
 
 from .current import Place
-from .deferral import Call, Held, Release
+from .deferral import Call, Release
 from .exceptions import ResultNotAvailable
 from .freeze import freeze
 
@@ -30,11 +37,17 @@ class DeferredEagerResult(EagerResult):
 
     def get(self, *args: Any, **kwargs: Any) -> Any:
         """As :meth:`celery.result.EagerResult.get`, once the transaction has committed."""
-        if self.call is not None and self.call.state is not Held.RELEASED:
-            raise ResultNotAvailable(f"task {self.id} has not run: its transaction has not committed")
-        return super().get(*args, **kwargs)
+        if self.ready():
+            return super().get(*args, **kwargs)
+        if called_by_canvas():
+            return self
+        raise ResultNotAvailable(f"task {self.id} has not run: its transaction has not committed")
 
     wait = get
+
+    def complete(self, done: EagerResult) -> None:
+        """Take over what came of the call."""
+        vars(self).update(_result=done.result, _state=done.state, _traceback=done.traceback)
 
 
 @dataclass
@@ -46,28 +59,85 @@ class EagerCall:
     kwargs: Any
     options: dict[str, Any]
     result: DeferredEagerResult
+    freeze: Callable[[Any], Any]
+
+
+def called_by_canvas() -> bool:
+    """Whether a canvas that was called by ``apply_async``, or ``delay``, asks for this.
+
+    An explicit ``apply()`` runs here and now, with or without a canvas. Nothing but the stack tells the two apart: an
+    eager canvas comes down to ``apply()`` of each of its tasks, too.
+    """
+    return any(frame.f_code.co_name == "apply_async" for frame in _celery_frames())
+
+
+def _celery_frames() -> Iterator[FrameType]:
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__package__") == __package__:
+        frame = frame.f_back
+    while frame is not None and frame.f_globals.get("__name__") in (canvas.__name__, results.__name__):
+        yield frame
+        frame = frame.f_back
 
 
 def hold_call(
     place: Place, run: Callable[..., EagerResult], task: Task, args: Any, kwargs: Any, options: dict[str, Any]
 ) -> DeferredEagerResult:
-    """Run the task when the transaction has committed."""
+    """Run the task when the transaction has committed.
+
+    The arguments make the same round trip as in a message, so that a test finds what a worker would refuse.
+    """
     app = task.app
-    # The same round trip as in a message, so that a test finds what a worker would refuse.
     serializer = options.get("serializer") or task.serializer or app.conf.task_serializer
-    args, kwargs = freeze(task.name, (args or (), kwargs or {}), serializer)
+    arguments: Any = (args or (), kwargs or {})
+
+    def frozen(value: Any) -> Any:
+        return freeze(task.name, value, serializer)
+
+    if not any(_promises(arguments)):
+        arguments = frozen(arguments)
     result = DeferredEagerResult(options["task_id"], None, states.PENDING, name=task.name)
     if app.conf.task_eager_propagates:
         place.calls.raise_errors_from_commit()
-    result.call = place.hold(_run_each, EagerCall(run, args, kwargs, options, result))
+    result.call = place.hold(_run_each, EagerCall(run, *arguments, options, result, frozen))
     return result
 
 
 def _run_each(calls: Sequence[EagerCall], release: Release) -> None:
     for call in calls:
         try:
-            done = call.run(call.args, call.kwargs, **call.options)
+            _run(call)
         except Exception as error:  # with task_eager_propagates
             release.errors.append(error)
-        else:
-            vars(call.result).update(_result=done.result, _state=done.state, _traceback=done.traceback)
+            call.result.complete(EagerResult(call.result.id, error, states.FAILURE))
+
+
+def _run(call: EagerCall) -> None:
+    arguments = (call.args, call.kwargs)
+    for promise in _promises(arguments):
+        if promise.state != states.SUCCESS:  # the chain ends here, as it does in a worker
+            call.result.complete(promise)
+            return
+    args, kwargs = call.freeze(_kept(arguments)) if any(_promises(arguments)) else arguments
+    call.result.complete(call.run(args, kwargs, **call.options))
+
+
+def _promises(value: Any) -> Iterator[DeferredEagerResult]:
+    if isinstance(value, DeferredEagerResult):
+        yield value
+    elif isinstance(value, dict):
+        yield from _promises(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _promises(item)
+
+
+def _kept(value: Any) -> Any:
+    """The value with what was promised in the places of the promises."""
+    if isinstance(value, DeferredEagerResult):
+        return value.result
+    if isinstance(value, dict):
+        return {name: _kept(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_kept(item) for item in value]
+    return value

@@ -1,13 +1,16 @@
 import logging
 
 import pytest
+from celery import chain, chord, group
+from pyramid.threadlocal import get_current_request
 from webtest import TestApp
 
-from pyramid_celery_tm import TransactionalTask
+from pyramid_celery_tm import TransactionalTask, eager
 from pyramid_celery_tm.app import celery_app
+from pyramid_celery_tm.current import find_place
 from pyramid_celery_tm.exceptions import NotSerializable, ResultNotAvailable
 from pyramid_celery_tm.request import open_request
-from tests.application import Note, add, configure, make_config, texts, write
+from tests.application import Note, add, configure, make_config, texts, total, write
 
 EAGER = {"task_always_eager": True, "task_eager_propagates": True}
 
@@ -108,3 +111,71 @@ def test_tasks_called_by_an_eager_task_run_at_its_own_commit(registry):
     with open_request(registry) as request, request.tm:
         result = write.delay("outer")
     assert result.get() == "outer"
+
+
+CANVAS = {
+    "group": (lambda: group(write.s("a"), write.s("b"))(), ["a", "b"], ["a", "b"]),
+    "chain": (lambda: chain(write.s("a"), write.s(), add.s("c"))(), ["a", "a"], "ac"),
+    "chain by pipe": (lambda: (write.s("a") | add.s("b")).delay(), ["a"], "ab"),
+    "chord": (lambda: chord([add.s(1, 1), add.s(2, 2)])(total.s()), [], 6),
+    "group in a chain": (lambda: (group(add.s(1, 1), add.s(2, 2)) | total.s() | add.s(1)).delay(), [], 7),
+    "chunks": (lambda: add.chunks([(1, 1), (2, 2)], 1).apply_async(), [], [[2], [4]]),
+    "link": (lambda: write.apply_async(("a",), link=write.s()), ["a", "a"], "a"),
+    "with the request": (lambda: chain(write.s(get_current_request(), "a"), add.s("b"))(), ["a"], "ab"),
+}
+
+
+@pytest.mark.parametrize("kind", CANVAS)
+def test_an_eager_canvas_runs_after_the_commit_too(registry, kind):
+    call, written, value = CANVAS[kind]
+    with open_request(registry) as request:
+        request.tm.begin()
+        result = call()
+        assert texts(registry) == []
+        with pytest.raises(ResultNotAvailable):
+            result.get()
+        request.tm.commit()
+    assert texts(registry) == written
+    assert result.get() == value
+
+
+@pytest.mark.parametrize("kind", CANVAS)
+def test_an_eager_canvas_does_not_run_when_the_transaction_aborts(registry, kind):
+    with open_request(registry) as request:
+        request.tm.begin()
+        CANVAS[kind][0]()
+        request.tm.abort()
+    assert texts(registry) == []
+
+
+def test_an_explicit_apply_runs_here_and_now(registry):
+    with open_request(registry) as request, request.tm:
+        assert chain(add.s(1, 1), add.s(1)).apply().get() == 3
+        assert add.apply((1, 1)).get() == 2
+        assert group(add.s(1, 1)).apply().get() == [2]
+
+
+def test_an_eager_chain_ends_at_its_first_failure(registry, quiet):
+    with open_request(quiet) as request, request.tm:
+        result = chain(write.s("a", fail=True), write.s(), write.s())()
+    assert result.state == "FAILURE"
+    assert texts(quiet) == []
+
+
+def test_an_eager_chain_whose_error_propagates_ends_there_as_well(registry):
+    with open_request(registry) as request:
+        request.tm.begin()
+        result = chain(write.s("a", fail=True), write.s())()
+        with pytest.raises(ValueError, match="a"):
+            request.tm.commit()
+    assert isinstance(result.result, ValueError)
+    assert texts(registry) == []
+
+
+def test_a_promise_may_stand_in_a_keyword(registry):
+    with open_request(registry) as request, request.tm:
+        first = add.delay(1, 1)
+        result = eager.hold_call(
+            find_place(), celery_app.tasks["add"].apply, celery_app.tasks["add"], (1,), {"y": first}, {"task_id": "x"}
+        )
+    assert result.get() == 3
