@@ -50,6 +50,12 @@ def ini_file() -> str:
 
 
 @pytest.fixture(scope="session")
+def ini_settings(ini_file: str) -> dict[str, str]:
+    """The section [app:main] of test.ini."""
+    return dict(get_appsettings(ini_file))
+
+
+@pytest.fixture(scope="session")
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite database with all tables, to copy."""
     file = tmp_path_factory.mktemp("template") / "template.sqlite"
@@ -89,11 +95,11 @@ def sent_sms(web_server: WebServer) -> list[Received]:
 
 @pytest.fixture
 def app_settings(
-    ini_file: str, database_url: str, redis_url: str, web_server: WebServer, tmp_path: Path
+    ini_settings: dict[str, str], database_url: str, redis_url: str, web_server: WebServer, tmp_path: Path
 ) -> dict[str, Any]:
     """The settings of test.ini, with the test's own services."""
     return {
-        **get_appsettings(ini_file),
+        **ini_settings,
         "sqlalchemy.url": database_url,
         "redis.url": redis_url,
         "sms.service": "http",
