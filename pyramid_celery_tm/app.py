@@ -89,7 +89,7 @@ def read_settings(ini: str, variables: Mapping[str, str] | None = None) -> dict[
 
 def apply_settings(app: Celery, registry: Registry, ini: str, values: Mapping[str, Any]) -> None:
     """Give the app a configuration and a Pyramid application in place of what it had."""
-    _check_site_url(registry, ini)
+    _check(registry, ini, values)
     values = _with_queues(dict(values))
     if app.conf.get("PYRAMID_INI") is not None and dict(app.conf.get("PYRAMID_SETTINGS")) != values:
         _forget(app, values)
@@ -125,11 +125,16 @@ def _location(ini: str | Mapping[str, str]) -> tuple[str, dict[str, str]]:
     return ini["__file__"], variables
 
 
-def _check_site_url(registry: Registry, ini: str) -> None:
+def _check(registry: Registry, ini: str, values: Mapping[str, Any]) -> None:
+    faults = []
     try:
         site_url(registry)
     except ValueError as error:
-        raise SettingsError(ini, [error]) from None
+        faults.append(str(error))
+    if values.get("task_protocol", 2) != 2:  # noqa: PLR2004 - the name of the protocol
+        faults.append("[celery] task_protocol = 1: messages of Celery 3 are not supported; allowed: 2")
+    if faults:
+        raise SettingsError(ini.partition("?")[0], faults)
 
 
 def _with_queues(values: dict[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class DeferredChords:
     def apply_chord(self, header_result_args: Any, body: Signature, **options: Any) -> None:
         set_up = partial(super().apply_chord, header_result_args, body, **options)  # type: ignore[misc]
         # Celery has put the options of the call into those of the body, and is about to copy them deeply.
-        body.options.update(by_reference(body.options))
+        body["options"] = by_reference(body.options)
         origin, _, _ = take_origin((), {}, dict(body.options))
         place = find_place(origin.request, origin.tm)
         _called.set((header_result_args[0], body, place) if place else None)

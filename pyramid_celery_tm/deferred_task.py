@@ -48,6 +48,7 @@ class DeferredTask(Task):
         """
         origin, args, kwargs = take_origin(args, kwargs, options)
         place = find_place(origin.request, origin.tm) if self._defers(args, kwargs) else None
+        publish.warn_of_redelivery(self.app, self.name, options.get("countdown"), options.get("eta"))
         options.update(link=link, link_error=link_error, shadow=shadow, task_id=task_id)
         if place is None:
             return super().apply_async(args, kwargs, producer=producer, **options)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -23,6 +23,7 @@ from weakref import WeakKeyDictionary
 from celery import Celery
 from celery.backends.base import BaseKeyValueStoreBackend
 from celery.result import AsyncResult
+from celery.utils.time import maybe_make_aware
 from kombu import Connection, Producer, pools
 
 from .deferral import Call, Held, Release
@@ -176,6 +177,24 @@ def _freeze(app: Celery, name: str, content: Any, options: dict[str, Any]) -> An
     args, kwargs, embed = content.body
     embed = {key: without_live_objects(value) for key, value in embed.items()}
     return content._replace(body=tuple(freeze(name, (args, kwargs, embed), serializer)))
+
+
+def warn_of_redelivery(app: Celery, name: str, countdown: float | None, eta: datetime | None) -> None:
+    """Warn of a delay that the broker takes for a lost worker.
+
+    Redis delivers a message again that was not acknowledged within its visibility timeout (kombu's default: an hour),
+    and a worker that holds a task until its time has come has not acknowledged it.
+    """
+    seconds = countdown or ((maybe_make_aware(eta) - app.now()).total_seconds() if eta else 0)
+    limit = app.conf.broker_transport_options.get("visibility_timeout", 3600)
+    if seconds > limit and app.producer_pool.connections.connection.transport.driver_type == "redis":
+        logger.warning(
+            "task %s was called with a delay of %d s, and after %d s Redis delivers it again: set visibility_timeout"
+            " in [celery:broker_transport_options] above the longest delay",
+            name,
+            seconds,
+            limit,
+        )
 
 
 _connections: WeakKeyDictionary[Celery, Connection] = WeakKeyDictionary()

@@ -56,7 +56,7 @@ def by_reference(options: dict[str, Any]) -> dict[str, Any]:
     """Options of a call with its origin in a form that deep copies share."""
     rest = dict(options)
     origin, _, _ = take_origin((), {}, rest)
-    return {**rest, "request": origin, "tm": None} if origin else options
+    return {**rest, "request": origin} if origin else options
 
 
 def take_origin(args: Any, kwargs: Any, options: dict[str, Any]) -> tuple[Origin, Any, Any]:

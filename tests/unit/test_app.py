@@ -84,6 +84,11 @@ def test_a_wrong_site_url_is_a_fault_of_the_file(ini):
         configure(make_config(site_url="nonsense").registry, ini())
 
 
+def test_the_protocol_of_celery_3_is_refused(ini):
+    with pytest.raises(SettingsError, match="task_protocol = 1"):
+        configure(make_config().registry, ini(worker_concurrency="task_protocol = 1"))
+
+
 def test_including_twice_is_harmless_and_configuring_twice_is_a_conflict(ini):
     config = make_config()
     config.include("pyramid_celery_tm")

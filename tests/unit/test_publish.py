@@ -111,6 +111,25 @@ def publish_calls():
     return Calls
 
 
+DELAYS = {
+    "countdown": lambda: {"countdown": 3601},
+    "eta": lambda: {"eta": datetime.now(UTC) + timedelta(hours=2)},
+}
+
+
+@pytest.mark.parametrize("delay", DELAYS)
+def test_a_delay_above_the_visibility_timeout_is_warned_of(registry, caplog, delay):
+    add.apply_async((1,), **DELAYS[delay]())
+    assert "task add was called with a delay of" in caplog.text
+    assert "visibility_timeout" in caplog.text
+
+
+def test_a_delay_below_the_visibility_timeout_is_not(redis_url, caplog):
+    configure(make_config(), redis_url, broker_transport_options={"visibility_timeout": 43200})
+    add.apply_async((1,), countdown=7200)
+    assert "visibility_timeout" not in caplog.text
+
+
 def test_signals_and_the_sent_event_come_with_the_sending(redis_url):
     registry = configure(make_config(), redis_url, task_send_sent_event=True)
     seen = []
