@@ -91,7 +91,7 @@ def apply_settings(app: Celery, registry: Registry, ini: str, values: Mapping[st
     """Give the app a configuration and a Pyramid application in place of what it had."""
     _check(registry, ini, values)
     values = _with_queues(dict(values))
-    if app.conf.get("PYRAMID_INI") is not None and dict(app.conf.get("PYRAMID_SETTINGS")) != values:
+    if app.configured and app.conf.get("PYRAMID_SETTINGS") != values:
         _forget(app, values)
     app.loader = Loader(app=app)
     app.config_from_object(values, force=True)
@@ -151,10 +151,11 @@ def _with_queues(values: dict[str, Any]) -> dict[str, Any]:
 def _forget(app: Celery, values: Mapping[str, Any]) -> None:
     """Drop what Celery keeps of the old configuration: it offers no way to configure an app anew.
 
-    It happens in tests that load two INI files, and to nobody else; half a configuration would be worse than the
-    private names used here.
+    It happens to tests that load two INI files, and to code that used the app before it was configured. Half a
+    configuration would be worse than the private names used here.
     """
-    logger.warning("Celery is configured anew")
+    if app.conf.get("PYRAMID_INI") is not None:
+        logger.warning("Celery is configured anew")
     publish.forget_connection(app)
     pools.reset()
     for name in ("amqp", "annotations", "control", "events", "loader"):

@@ -107,15 +107,18 @@ class Calls:
         for call in self.calls[position:]:
             call.drop()
 
-    def raise_errors_from_commit(self) -> None:
+    def raise_errors_from_commit(self, asked_again: Any = None) -> None:
         """Let ``transaction.commit()`` raise what :attr:`Release.errors` gathers.
 
         ``transaction`` logs and swallows whatever a hook raises, and what a data manager raises in ``tpc_finish``
         makes the other hooks believe that the commit failed. Only eager tasks want their errors raised there: for
         those, this one transaction object gets a ``commit`` that raises when everything else is done.
+
+        :param asked_again: a manager that is asked for its transaction when the error comes out, and has none any
+            more: pyramid_tm asks whether the error is worth a retry. It is given an empty one.
         """
         if "commit" not in vars(self.transaction):
-            vars(self.transaction)["commit"] = partial(_commit, self.transaction.commit, self.release)
+            vars(self.transaction)["commit"] = partial(_commit, self.transaction.commit, self.release, asked_again)
 
     def finish(self, committed: bool) -> None:
         """The after-commit hook.
@@ -198,9 +201,11 @@ def open_transaction(manager: Any) -> ITransaction | None:
     return getattr(getattr(manager, "manager", manager), "_txn", None)
 
 
-def _commit(commit: Callable[[], None], release: Release) -> None:
+def _commit(commit: Callable[[], None], release: Release, asked_again: Any) -> None:
     commit()
     if release.errors:
+        if asked_again is not None:
+            asked_again.begin()
         raise release.errors[0]
 
 

@@ -98,7 +98,8 @@ def hold_call(
         arguments = frozen(arguments)
     result = DeferredEagerResult(options["task_id"], None, states.PENDING, name=task.name)
     if app.conf.task_eager_propagates:
-        place.calls.raise_errors_from_commit()
+        managed = place.request is not None and place.request.environ.get("tm.active")
+        place.calls.raise_errors_from_commit(place.request.tm if managed else None)
     result.call = place.hold(_run_each, EagerCall(run, *arguments, options, result, frozen))
     return result
 

@@ -79,6 +79,17 @@ def test_in_a_web_request_the_error_reaches_the_exception_view(postgresql_url, r
     assert TestApp(config.make_wsgi_app()).get("/page/1").json == {"error": "fails"}
 
 
+def test_in_a_web_request_without_an_exception_view_the_error_comes_out_as_it_is(postgresql_url, redis_url):
+    config = make_config(postgresql_url)
+    config.add_view(lambda request: write.delay("fails", fail=True) and {}, route_name="page", renderer="json")
+    registry = configure(config, redis_url, **EAGER)
+    app = TestApp(config.make_wsgi_app())
+    for _ in range(2):
+        with pytest.raises(ValueError, match="fails"):
+            app.get("/page/1")
+    assert texts(registry) == []
+
+
 def test_the_request_of_an_eager_task_is_not_the_callers(registry):
     seen = []
     task = celery_app.task(base=TransactionalTask, name="test.seen", lazy=False)(remember(seen))
