@@ -7,17 +7,14 @@ schedule file), which has to be there by then.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
 from celery import maybe_patch_concurrency
 
 PROGRAM = "ws-celery"
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command, by default that of the command line; ends the process with its exit status."""
-    if argv is not None:
-        sys.argv[1:] = argv
+def main() -> None:
+    """Run the command of ``sys.argv``, which Celery reads in places, too; ends the process with its exit status."""
     if "multi" not in sys.argv:
         # First of all, as Celery's own command does: gevent must come before what it replaces is imported.
         maybe_patch_concurrency()

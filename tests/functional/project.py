@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import redis
+from celery import Celery
 
 from tests.services import wait_until
 
@@ -77,8 +78,11 @@ class Process:
 
         wait_until(said, seconds, f"{text!r} in the output of {self.popen.args}")
 
-    def end(self, signal_: int = signal.SIGTERM, seconds: float = 30) -> int:
-        """Send a signal, and return the exit status."""
+    def end(self, signal_: int = signal.SIGTERM, seconds: float = 60) -> int:
+        """Send a signal, and return the exit status.
+
+        A child of Celery's prefork pool that ended a task at that moment may wait 30 s for the message to be noticed.
+        """
         self.popen.send_signal(signal_)
         return self.popen.wait(seconds)
 
@@ -151,6 +155,11 @@ class Project:
         with self.running("worker", "--ini", ini, "-P", "solo", "--loglevel=info", *words) as process:
             process.wait_for("ready.")
             yield process
+
+    def send(self, task: str, *args: object, **options: object) -> str:
+        """Send a task as any other program does; returns its id."""
+        with Celery("client", broker=self.broker, set_as_current=False) as client:
+            return str(client.send_task(task, args, **options).id)
 
     def redis(self) -> redis.Redis:
         return redis.Redis.from_url(self.broker)

@@ -27,13 +27,6 @@ def project(tmp_path, redis_url):
     return Project(tmp_path, redis_url)
 
 
-def call(project, task, *args):
-    """Send a task through ``ws-celery call``."""
-    ended = project.run("call", task, "--args", json.dumps(args), "--ini", "test.ini")
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout.strip()
-
-
 def one_line(ended):
     """The only line that a command printed before it failed."""
     assert ended.returncode != 0
@@ -54,7 +47,7 @@ def test_a_worker_takes_the_documents_command_line_and_runs_a_task_in_the_applic
     project.write(rest="")
     with project.running(*line.split()) as worker:
         worker.wait_for("ready.")
-        call(project, "tests.setting", "greeting")
+        project.send("tests.setting", "greeting")
         worker.wait_for("setting greeting is hello")
 
 
@@ -63,7 +56,7 @@ def test_celerys_own_command_line_works_too(project):
     line = "-A pyramid_celery_tm.celery_app worker --ini test.ini -P solo -l info"
     with project.running(*line.split(), command="celery") as worker:
         worker.wait_for("ready.")
-        call(project, "tests.setting", "greeting")
+        project.send("tests.setting", "greeting")
         worker.wait_for("setting greeting is hello")
 
 
@@ -80,7 +73,7 @@ def test_the_configuration_is_there_before_celery_reads_its_options(project):
 def test_an_application_that_does_not_configure_celery_or_hides_in_a_middleware_is_found(project, main):
     project.write(main=main)
     with project.worker() as worker:
-        call(project, "tests.setting", "greeting")
+        project.send("tests.setting", "greeting")
         worker.wait_for("setting greeting is hello")
 
 
@@ -89,7 +82,7 @@ def test_variables_reach_the_application_and_celery_though_main_knows_nothing_of
     project.write(app="how = %(mode)s", celery="task_default_queue = %(queue)s", rest=default + LOGGING)
     with project.worker("--ini-var", "mode=a=b", "--ini-var", "queue=other") as worker:
         worker.wait_for(".> other")
-        project.run("call", "tests.setting", "-a", '["how"]', "--ini=test.ini", "--ini-var=mode=x,queue=other")
+        project.send("tests.setting", "how", queue="other")
         worker.wait_for("setting how is a=b")
 
 
@@ -100,7 +93,7 @@ def test_a_worker_that_is_asked_to_stop_finishes_its_task_and_exits_with_0(proje
     trace = project.folder / "trace"
     with project.running("worker", "--ini", "test.ini", "-P", pool, "-l", "info") as worker:
         worker.wait_for("ready.")
-        call(project, "tests.touch_after", 2, str(trace))
+        project.send("tests.touch_after", 2, str(trace))
         wait_until((project.folder / "trace.started").exists, 20, "the task to start")
         assert worker.end(number) == 0
     assert trace.exists()
@@ -111,7 +104,7 @@ def test_a_second_ctrl_c_ends_the_task_too(project):
     trace = project.folder / "trace"
     with project.running("worker", "--ini", "test.ini", "-l", "info") as worker:
         worker.wait_for("ready.")
-        call(project, "tests.touch_after", 60, str(trace))
+        project.send("tests.touch_after", 60, str(trace))
         wait_until((project.folder / "trace.started").exists, 20, "the task to start")
         worker.popen.send_signal(signal.SIGINT)
         worker.wait_for("Warm shutdown")
@@ -181,7 +174,7 @@ def test_the_loglevel_wins_over_the_files_logging(project, level, seen, unseen):
     project.write()
     with project.running("worker", "--ini", "test.ini", "-P", "solo", f"--loglevel={level}") as worker:
         worker.wait_for("celery@")
-        call(project, "tests.speak")
+        project.send("tests.speak")
         worker.wait_for(seen)
         assert unseen not in worker.output()
 
@@ -190,7 +183,7 @@ def test_the_files_logging_holds_without_a_loglevel(project):
     project.write(rest=LOGGING.replace("level = WARNING", "level = INFO"))
     with project.running("worker", "--ini", "test.ini", "-P", "solo") as worker:
         worker.wait_for("INI INFO celery.apps.worker")
-        call(project, "tests.speak")
+        project.send("tests.speak")
         worker.wait_for("INI ERROR tests.functional.apps.commands an error of the task")
         assert "a debug message" not in worker.output()
 
@@ -269,7 +262,7 @@ def test_a_running_worker_is_controlled_and_seen(project):
     with project.worker() as worker:
         assert "pong" in project.run("inspect", "ping", "--ini", "test.ini").stdout
         assert "1 node online" in project.run("status", "-i", "test.ini").stdout
-        id_ = call(project, "tests.add", 1, 2)
+        id_ = project.run("call", "tests.add", "--args", "[1, 2]", "--ini", "test.ini").stdout.strip()
         wait_until(lambda: f"{id_}] succeeded" in worker.output(), 20, "the task to end")
         assert project.run("result", id_, "--ini", "test.ini").stdout.strip() == "3"
         project.run("control", "shutdown", "--ini=test.ini")
@@ -279,8 +272,7 @@ def test_a_running_worker_is_controlled_and_seen(project):
 def fill(project):
     with project.redis() as broker:
         for queue in ("celery", "heavy", "background"):
-            ended = project.run("call", "tests.add", "-a", "[1, 2]", "--ini", "test.ini", "--queue", queue)
-            assert ended.returncode == 0, ended.stderr
+            project.send("tests.add", 1, 2, queue=queue)
             assert broker.llen(queue) == 1
 
 
@@ -302,12 +294,12 @@ def test_purge_unacked_drops_what_a_killed_worker_left_and_keeps_what_a_live_one
     project.write(celery="task_acks_late = true")
     with project.running("worker", "--ini", "test.ini", "-l", "info", "-n", "killed") as killed:
         killed.wait_for("ready.")
-        call(project, "tests.touch_after", 60, str(project.folder / "first"))
+        project.send("tests.touch_after", 60, str(project.folder / "first"))
         wait_until((project.folder / "first.started").exists, 20, "the first task to start")
         killed.kill_group()
     with project.running("worker", "--ini", "test.ini", "-l", "info", "-n", "live") as live, project.redis() as broker:
         live.wait_for("ready.")
-        call(project, "tests.touch_after", 60, str(project.folder / "second"))
+        project.send("tests.touch_after", 60, str(project.folder / "second"))
         wait_until((project.folder / "second.started").exists, 20, "the second task to start")
         assert broker.hlen("unacked") == 2
         other = project.run("purge", "-f", "--unacked", "-Q", "heavy", "--ini", "test.ini")
@@ -335,9 +327,9 @@ def test_the_queues_as_json_tell_what_the_workers_are_at(project):
     project.write()
     with project.running("worker", "--ini", "test.ini", "-l", "info") as worker:
         worker.wait_for("ready.")
-        call(project, "tests.touch_after", 60, str(project.folder / "trace"))
+        project.send("tests.touch_after", 60, str(project.folder / "trace"))
         wait_until((project.folder / "trace.started").exists, 20, "the task to start")
-        project.run("call", "tests.add", "-a", "[1, 2]", "--countdown", "600", "--ini", "test.ini")
+        project.send("tests.add", 1, 2, countdown=600)
         worker.wait_for("tests.add")
         ended = project.run("queues", "--json", "--ini", "test.ini")
     assert json.loads(ended.stdout)[1] == {"name": "celery", "waiting": 0, "unacked": 1, "eta": 1, "active": 1}
@@ -348,6 +340,15 @@ def test_green_threads_are_there_before_anything_else(project):
     project.write()
     with project.running("worker", "-P", "gevent", "--ini", "test.ini", "-l", "info") as worker:
         worker.wait_for("ready.")
-        call(project, "tests.setting", "greeting")
+        project.send("tests.setting", "greeting")
         worker.wait_for("setting greeting is hello")
         assert "MonkeyPatchWarning" not in worker.output()
+
+
+def test_rabbitmq_has_no_unacked_leftovers_to_drop_and_says_so(project, rabbitmq_url):
+    (project.folder / "test.ini").write_text(
+        f"[app:main]\nuse = call:tests.functional.apps.commands:main\n[celery]\nbroker_url = {rabbitmq_url}\n"
+    )
+    ended = project.run("purge", "-f", "--unacked", "--ini", "test.ini")
+    assert ended.returncode != 0
+    assert "--unacked is for Redis" in ended.stderr

@@ -154,7 +154,7 @@ def test_the_documents_lines_run_unmodified_with_a_worker(project):
     project.write()
     with project.running("worker", "--ini", "test.ini", "-l", "info", "-n", "w@test") as worker:
         worker.wait_for("ready.")
-        project.run("call", "tests.add", "-a", "[1, 2]", "--countdown", "600", "--ini", "test.ini")
+        project.send("tests.add", 1, 2, countdown=600)
         worker.wait_for("tests.add")
         ended = shell(project, DOCUMENTS)
     assert ended.returncode == 0, ended.stderr
