@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pyramid.config import Configurator
 
-    from .app import celery_app
     from .current import on_commit
     from .inspector import queue_length
+    from .preload import celery_app
     from .redis import get_redis
     from .task import RequestAwareTask, TransactionalTask
 
@@ -35,7 +35,7 @@ __all__ = [
 _MODULES = {
     "RequestAwareTask": ".task",
     "TransactionalTask": ".task",
-    "celery_app": ".app",
+    "celery_app": ".preload",
     "get_redis": ".redis",
     "on_commit": ".current",
     "queue_length": ".inspector",

@@ -131,7 +131,7 @@ def _check(registry: Registry, ini: str, values: Mapping[str, Any]) -> None:
         site_url(registry)
     except ValueError as error:
         faults.append(str(error))
-    if values.get("task_protocol", 2) != 2:  # noqa: PLR2004 - the name of the protocol
+    if values.get("task_protocol", 2) != 2:
         faults.append("[celery] task_protocol = 1: messages of Celery 3 are not supported; allowed: 2")
     if faults:
         raise SettingsError(ini.partition("?")[0], faults)
@@ -160,10 +160,10 @@ def _forget(app: Celery, values: Mapping[str, Any]) -> None:
     pools.reset()
     for name in ("amqp", "annotations", "control", "events", "loader"):
         vars(app).pop(name, None)
-    app._pool = None
-    app._backend_cache = None
-    vars(app._local).clear()
-    for task in app._tasks.values():
+    app._pool = None  # noqa: SLF001
+    app._backend_cache = None  # noqa: SLF001
+    vars(app._local).clear()  # noqa: SLF001
+    for task in app._tasks.values():  # noqa: SLF001
         _rebind(task, app.conf, {**dict(app.conf.defaults[-1]), **values})
 
 

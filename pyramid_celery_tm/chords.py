@@ -43,6 +43,7 @@ class DeferredChords:
     """Mixed into a result backend."""
 
     def apply_chord(self, header_result_args: Any, body: Signature, **options: Any) -> None:
+        """Prepare a chord before its header is sent: with the commit, if its body waits for one."""
         set_up = partial(super().apply_chord, header_result_args, body, **options)  # type: ignore[misc]
         # Celery has put the options of the call into those of the body, and is about to copy them deeply.
         body["options"] = by_reference(body.options)
@@ -55,6 +56,7 @@ class DeferredChords:
             set_up()
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
+        """Write down how many results the body waits for: with the commit, if the header waits for one."""
         set_up = partial(super().set_chord_size, group_id, chord_size)  # type: ignore[misc]
         called = _called.get()
         if called and called[0] == group_id and (_is_ours(called[1]) or _holds_member(called[2].calls, group_id)):
@@ -62,16 +64,16 @@ class DeferredChords:
         else:
             set_up()
 
-
-    def add_pending_result(self, result: Any, weak: bool = False, **options: Any) -> Any:
+    def add_pending_result(self, result: Any, weak: bool = False, **options: Any) -> Any:  # noqa: FBT001, FBT002 - Celery's
+        """Subscribe to a result."""
         # Celery subscribes to the results of a group's members as it calls them (weakly) and as it sets up a chord.
         # Nobody waits for them yet; whoever asks for one later subscribes then, and for a group below.
         if _setting_up.get() or (weak and find_place() is not None):
             return result
         return super().add_pending_result(result, weak=weak, **options)  # type: ignore[misc]
 
-
     def iter_native(self, result: ResultSet, **options: Any) -> Any:
+        """Wait for the results of a group."""
         for member in _members(result):
             super().add_pending_result(member)  # type: ignore[misc]
         return super().iter_native(result, **options)  # type: ignore[misc]

@@ -120,7 +120,7 @@ class Calls:
         if "commit" not in vars(self.transaction):
             vars(self.transaction)["commit"] = partial(_commit, self.transaction.commit, self.release, asked_again)
 
-    def finish(self, committed: bool) -> None:
+    def finish(self, committed: bool) -> None:  # noqa: FBT001 - how ``transaction`` calls it
         """The after-commit hook.
 
         A call made by what is handed on here (an ``on_commit`` function that calls a task) is held, too, and goes out

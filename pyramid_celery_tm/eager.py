@@ -33,7 +33,7 @@ class DeferredEagerResult(EagerResult):
 
     def ready(self) -> bool:
         """Whether the task has run."""
-        return self.state != states.PENDING
+        return bool(self.state != states.PENDING)
 
     def get(self, *args: Any, **kwargs: Any) -> Any:
         """As :meth:`celery.result.EagerResult.get`, once the transaction has committed."""
@@ -47,7 +47,7 @@ class DeferredEagerResult(EagerResult):
 
     def complete(self, done: EagerResult) -> None:
         """Take over what came of the call."""
-        vars(self).update(_result=done.result, _state=done.state, _traceback=done.traceback)
+        self._result, self._state, self._traceback = done.result, done.state, done.traceback
 
 
 @dataclass
@@ -72,7 +72,7 @@ def called_by_canvas() -> bool:
 
 
 def _celery_frames() -> Iterator[FrameType]:
-    frame: FrameType | None = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - public in all but name
     while frame is not None and frame.f_globals.get("__package__") == __package__:
         frame = frame.f_back
     while frame is not None and frame.f_globals.get("__name__") in (canvas.__name__, results.__name__):
@@ -100,7 +100,7 @@ def hold_call(
     if app.conf.task_eager_propagates:
         managed = place.request is not None and place.request.environ.get("tm.active")
         place.calls.raise_errors_from_commit(place.request.tm if managed else None)
-    result.call = place.hold(_run_each, EagerCall(run, *arguments, options, result, frozen))
+    result.call = place.hold(_run_each, EagerCall(run, arguments[0], arguments[1], options, result, frozen))
     return result
 
 
@@ -108,7 +108,7 @@ def _run_each(calls: Sequence[EagerCall], release: Release) -> None:
     for call in calls:
         try:
             _run(call)
-        except Exception as error:  # with task_eager_propagates
+        except Exception as error:  # noqa: BLE001 - with task_eager_propagates; raised again from commit()
             release.errors.append(error)
             call.result.complete(EagerResult(call.result.id, error, states.FAILURE))
 

@@ -97,10 +97,10 @@ def connect(app: Celery) -> Iterator[Connection]:
 
 def _length(connection: Connection, name: str) -> int:
     channel: Any
-    with connection.channel() as channel:  # type: ignore[no-untyped-call]
+    with connection.channel() as channel:
         if isinstance(channel, virtual.Channel):
             # All of its priorities. A passive declaration would miss a queue behind a global key prefix.
-            return int(channel._size(name))  # type: ignore[no-untyped-call]  # noqa: SLF001 - kombu offers no other
+            return int(channel._size(name))  # noqa: SLF001 - kombu offers no other
         try:
             return int(channel.queue_declare(name, passive=True).message_count)
         except connection.channel_errors as error:

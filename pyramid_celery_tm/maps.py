@@ -29,5 +29,5 @@ def replace_map_tasks(sender: Celery, **_: Any) -> None:
     :param sender: an app that was just finalized; this is a receiver of its signal ``on_after_finalize``.
     """
     for name in ("celery.map", "celery.starmap", "celery.chunks"):
-        task = sender._tasks.pop(name)
+        task = sender._tasks.pop(name)  # noqa: SLF001 - ``tasks`` would finalize the app, which is being finalized
         sender.task(name=name, shared=False, lazy=False, base=MapTask)(task.run)

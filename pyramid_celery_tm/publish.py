@@ -73,6 +73,7 @@ class Message:
                     event[name] = headers[name]
 
     def describe(self) -> str:
+        """The call, for the log."""
         headers = self.content.headers
         return f"{self.name}[{headers['id']}] args={headers['argsrepr']} kwargs={headers['kwargsrepr']}"
 
@@ -137,7 +138,7 @@ def send(messages: Sequence[Message], release: Release) -> None:
             continue
         try:
             _publish(message)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the data is saved and the others go on
             problem = error
             _not_sent(message, error)
         else:
@@ -221,7 +222,8 @@ def _bounded_connection(app: Celery) -> Connection:
     }.get(connection.transport.driver_type, ())
     bounds = {name: min(seconds, connection.transport_options.get(name) or seconds) for name in names}
     options = {**connection.transport_options, **bounds, "max_retries": 1, "interval_start": 0, "interval_max": 0.1}
-    return app.connection_for_write(connect_timeout=seconds, transport_options=options)
+    bounded: Connection = app.connection_for_write(connect_timeout=seconds, transport_options=options)
+    return bounded
 
 
 class _Recorder:

@@ -6,7 +6,8 @@ removed that name, so that no later Python can import the package. What the clas
 else comes to rely on it.
 
 Besides, importing pyramid_celery connects a handler of ``--ini`` that ends the process with a traceback and status 255
-for a missing file, and reads the section ``[celery]`` without types or ``%(here)s``. Ours takes its place.
+for a missing file, and reads the section ``[celery]`` without types or ``%(here)s``. Ours takes its place (see
+:mod:`pyramid_celery_tm.preload`).
 """
 
 from __future__ import annotations
@@ -16,20 +17,17 @@ import configparser
 from celery import Celery
 from celery.signals import user_preload_options
 
-from .preload import on_preload_options
-
 
 def _import_celery_app() -> Celery:
     stand_in = not hasattr(configparser, "SafeConfigParser")
     if stand_in:
-        configparser.SafeConfigParser = configparser.ConfigParser  # type: ignore[attr-defined]
+        configparser.SafeConfigParser = configparser.ConfigParser  # type: ignore[misc,assignment]
     try:
-        import pyramid_celery
+        import pyramid_celery  # noqa: PLC0415 - the name has to stand in first
     finally:
         if stand_in:
-            del configparser.SafeConfigParser  # type: ignore[attr-defined]
+            del configparser.SafeConfigParser
     user_preload_options.disconnect(pyramid_celery.on_preload_parsed)
-    user_preload_options.connect(on_preload_options)
     app: Celery = pyramid_celery.celery_app
     return app
 

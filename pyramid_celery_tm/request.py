@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -75,7 +75,7 @@ def _make_request(registry: Registry) -> Request:
     url = site_url(registry)
     if url is None:
         request = factory.blank("/")
-        request.__class__ = _without_site(type(request))
+        request.__class__ = _without_site(type(request))  # type: ignore[arg-type]
     else:
         request = factory.blank("/", base_url=url)
     request.registry = registry
@@ -88,7 +88,7 @@ def _make_request(registry: Registry) -> Request:
 def _finish(request: Request) -> None:
     try:
         if request.finished_callbacks:
-            request._process_finished_callbacks()  # what pyramid.scripting calls, too
+            request._process_finished_callbacks()  # noqa: SLF001 - what pyramid.scripting calls, too
     finally:
         # zope.sqlalchemy closes a session that took part in a transaction, unless it was registered with
         # keep_session=True: then an aborted one would keep its connection, and its locks, until garbage collection.
@@ -109,6 +109,6 @@ class _WithoutSite:
     host = host_url
 
 
-@lru_cache(maxsize=None)
+@cache
 def _without_site(cls: type) -> type:
     return type(cls.__name__, (_WithoutSite, cls), {})

@@ -36,7 +36,7 @@ def follow(transaction: ITransaction, call: Call, sessions: Iterable[Session] = 
 
 def _joined(transaction: Any) -> Iterator[Session]:
     # ``transaction`` has no public way to ask who joined; its own manager reads this attribute as well.
-    for resource in transaction._resources:
+    for resource in transaction._resources:  # noqa: SLF001
         if isinstance(resource, SessionDataManager) and resource.session is not None:
             yield resource.session
 

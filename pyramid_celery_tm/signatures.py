@@ -44,11 +44,13 @@ class DeferredSignature(Signature):
     """
 
     def clone(self, args: Any = None, kwargs: Any = None, **options: Any) -> Signature:
+        """As :meth:`celery.canvas.Signature.clone`."""
         return super().clone(args, kwargs, **by_reference(options))
 
     partial = clone
 
-    def set(self, immutable: bool | None = None, **options: Any) -> Signature:
+    def set(self, immutable: bool | None = None, **options: Any) -> Signature:  # noqa: FBT001 - Celery's
+        """As :meth:`celery.canvas.Signature.set`."""
         return super().set(immutable=immutable, **by_reference(options))
 
 
@@ -84,9 +86,7 @@ def without_live_objects(value: Any) -> Any:
     """
     if isinstance(value, Mapping):
         return {
-            name: without_live_objects(item)
-            for name, item in value.items()
-            if not (name in OPTIONS and _is_live(item))
+            name: without_live_objects(item) for name, item in value.items() if not (name in OPTIONS and _is_live(item))
         }
     if isinstance(value, list | tuple):
         return [without_live_objects(item) for item in value]

@@ -11,7 +11,6 @@ import random
 import time
 from collections.abc import Callable
 from functools import partial
-from itertools import count
 from typing import Any
 
 from celery import Celery, Task
@@ -105,7 +104,9 @@ class TransactionalTask(RequestAwareTask):
     def _execute(self, run: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         registry = _registry(self)
         attempts = self.attempts or int((registry.settings or {}).get("tasks.attempts", 3))
-        for attempt in count(1):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 return self._attempt(registry, run, args, kwargs)
             except _Conflict as conflict:
@@ -158,7 +159,7 @@ def _is_executing(task: Task) -> bool:
     context = task.request
     if context.called_directly or vars(context).get("_pyramid_celery_tm"):
         return False
-    context._pyramid_celery_tm = True
+    context._pyramid_celery_tm = True  # noqa: SLF001 - ours
     return True
 
 

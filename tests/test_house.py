@@ -49,6 +49,7 @@ MADE = {
 PICKLES = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
 SWITCHES = {"sys.argv", "sys.dont_write_bytecode"}  # which their owner documents as there to be set
 LONGEST = 300
+LONGEST_TEST = 400  # a list of sentences may be longer than what it speaks of
 
 
 def library() -> tuple[Module, ...]:
@@ -177,7 +178,9 @@ def canonical(name: str) -> str:
 
 
 def test_every_file_is_short():
-    assert {module.where: module.lines for module in everything() if module.lines > LONGEST} == {}
+    longest = {True: LONGEST_TEST, False: LONGEST}
+    lengths = {module.where: module.lines for module in everything()}
+    assert {file: lines for file, lines in lengths.items() if lines > longest[file.startswith("tests")]} == {}
 
 
 def test_nothing_is_made_at_import():

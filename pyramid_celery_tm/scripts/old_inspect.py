@@ -30,7 +30,7 @@ class NoReplies(dict[str, Any]):
         return [[]]
 
 
-class ShellInspect(Inspect):  # type: ignore[misc]  # Celery is untyped
+class ShellInspect(Inspect):
     """Celery's inspection of workers, which says so where none replied."""
 
     def _request(self, command: str, **kwargs: Any) -> Any:

@@ -1,6 +1,7 @@
 """Tasks in each of Celery's pools: real worker processes, a real broker, a real database."""
 
 import pytest
+
 from pyramid_celery_tm.app import celery_app
 from tests.application import configure, make_config, texts
 from tests.functional.apps import notes

@@ -10,7 +10,7 @@ from tests.application import add, configure, make_config, plain, queued, total,
 
 
 def sizes(client):
-    return [key for key in client.keys("celery-taskset-meta-*")]
+    return client.keys("celery-taskset-meta-*")
 
 
 def test_a_chord_in_an_aborted_transaction_leaves_no_key_behind(tm, redis_client):

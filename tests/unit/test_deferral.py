@@ -63,7 +63,7 @@ class Resource:
     def __getattr__(self, name):
         return self.actions.get(name, lambda *args: None)
 
-    def sortKey(self):  # noqa: N802 - the interface's name
+    def sortKey(self):
         return "resource"
 
 

@@ -24,7 +24,9 @@ FORMS = {
     "apply_async with args by keyword": lambda request: add.apply_async(args=(1, 2)),
     "apply_async with the request": lambda request: add.apply_async((request, 1, 2)),
     "apply_async with args by keyword and the request": lambda request: add.apply_async(args=(request, 1, 2)),
-    "apply_async with args, kwargs and the request": lambda request: add.apply_async(args=(request, 1), kwargs={"y": 2}),
+    "apply_async with args, kwargs and the request": lambda request: add.apply_async(
+        args=(request, 1), kwargs={"y": 2}
+    ),
     "apply_async with the request among kwargs": lambda request: add.apply_async(
         kwargs={"x": 1, "y": 2, "request": request}
     ),

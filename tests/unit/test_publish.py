@@ -215,7 +215,10 @@ def test_messages_leave_by_rabbitmq(rabbitmq_url):
 
 def test_a_frozen_rabbitmq_is_bounded(rabbitmq, caplog):
     registry = configure(
-        make_config(), rabbitmq.url, result_backend="cache+memory://", broker_transport_options={"confirm_publish": True}
+        make_config(),
+        rabbitmq.url,
+        result_backend="cache+memory://",
+        broker_transport_options={"confirm_publish": True},
     )
     commit_with(registry, lambda: add.delay(0))
     rabbitmq.freeze()

@@ -4,7 +4,6 @@ from pyramid.renderers import render
 from pyramid.request import Request
 from pyramid.testing import DummyRequest
 from pyramid.threadlocal import get_current_registry, get_current_request, manager
-
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
@@ -84,7 +83,7 @@ def test_without_site_url_everything_else_works():
 
 @pytest.mark.parametrize("url", ["shop.example.com", "ftp://shop.example.com", "https://", "https://a.example?x=1"])
 def test_a_site_url_that_is_none_is_refused(url):
-    with pytest.raises(ValueError, match="site_url = .*https://www.example.com"):
+    with pytest.raises(ValueError, match=r"site_url = .*https://www\.example\.com"):
         site_url(registry_of(make_config(site_url=url)))
 
 
@@ -118,7 +117,7 @@ def test_the_threadlocals_are_restored_when_a_finished_callback_fails():
 def test_the_threadlocals_are_restored_when_a_request_method_fails():
     config = make_config()
     config.add_request_method(lambda request: request.no_such_thing, "broken", property=True)
-    config.set_request_factory(lambda environ: DummyRequest(environ))
+    config.set_request_factory(DummyRequest)
     registry = registry_of(config)
     before = len(manager.stack)
     with pytest.raises(AttributeError):
