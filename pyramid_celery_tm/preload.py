@@ -1,23 +1,38 @@
 """``--ini`` for Celery's own command line, which finds the app here as ``pyramid_celery_tm.celery_app``.
 
-``celery -A pyramid_celery_tm.celery_app worker --ini development.ini`` works, as it did with pyramid_celery. But Celery
-has read some settings by the time it hands over the option (the number of processes, for one), which is why there is
-``ws-celery``, which loads the application first.
+``celery -A pyramid_celery_tm.celery_app worker --ini development.ini`` works, as it did with pyramid_celery; it is also
+what ``ws-celery multi`` and ``--detach`` run. pyramid_celery's options take effect after Celery has parsed the others,
+whose defaults (pool, prefetching, schedule file) are the configuration's. Ours are eager: they take effect first.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from celery.signals import user_preload_options
+import click
 
 from .app import celery_app
 from .startup import start_from_options
 
 __all__ = ["celery_app"]
 
+_NAMES = {"ini", "ini_var"}
 
-@user_preload_options.connect
-def on_preload_options(options: dict[str, Any], **_: Any) -> None:
-    """Load the application of ``--ini``; a fault ends the command with one line."""
-    start_from_options(options)
+
+def load_early() -> None:
+    """Let the options that pyramid_celery gave the app load the application before any other option is read."""
+    for option in celery_app.user_options["preload"]:
+        if option.name in _NAMES:
+            option.is_eager = True
+            option.callback = _collect
+
+
+def _collect(context: click.Context, option: click.Parameter, value: Any) -> Any:
+    values = context.meta.setdefault(__name__, {})
+    values[option.name] = value
+    if values.keys() == _NAMES:  # the last of them has come
+        start_from_options(values)
+    return value
+
+
+load_early()

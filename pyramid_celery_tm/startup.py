@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import configparser
 import sys
-import traceback
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError
 from typing import Any
@@ -91,10 +90,6 @@ def start_from_options(options: Mapping[str, Any]) -> None:
         start(ini, parse_variables(variables))
     except REPORTED as error:
         sys.exit(f"{error}")
-    except Exception:  # noqa: BLE001 - whatever the application raises
-        # Celery would log it and go on without an application: this is called by one of its signals.
-        traceback.print_exc()
-        sys.exit(1)
 
 
 def _needs_none() -> bool:

@@ -60,9 +60,11 @@ def test_celerys_own_command_line_works_too(project):
         worker.wait_for("setting greeting is hello")
 
 
-def test_the_configuration_is_there_before_celery_reads_its_options(project):
+@pytest.mark.parametrize("line", [("ws_celery", ""), ("celery", "-A pyramid_celery_tm.celery_app ")])
+def test_the_configuration_is_there_before_celery_reads_its_options(project, line):
+    command, start = line
     project.write(celery="worker_pool = threads\nworker_prefetch_multiplier = 7")
-    with project.running("worker", "--ini", "test.ini", "-l", "info") as worker:
+    with project.running(*f"{start}worker --ini test.ini -l info".split(), command=command) as worker:
         worker.wait_for("ready.")
         stats = project.run("inspect", "stats", "--json", "--ini", "test.ini")
     ((_, stats),) = json.loads(stats.stdout).items()
