@@ -33,8 +33,12 @@ from .signatures import without_live_objects
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that a commit waits for a broker, at most, whatever the number of its tasks.
+#: Seconds that a commit waits for a broken broker, at most, whatever the number of its tasks.
 SECONDS_PER_COMMIT = 5.0
+
+#: What each message that was sent adds to that, in seconds: a healthy broker takes a thousandth, and ten thousand tasks
+#: of one commit are no reason to give up.
+_SECONDS_PER_MESSAGE = 0.01
 
 #: A publish to a broker that hangs can time out four times: on a pooled connection, while it connects anew, in the
 #: handshake, and in the second try.
@@ -142,6 +146,7 @@ def send(messages: Sequence[Message], release: Release) -> None:
             problem = error
             _not_sent(message, error)
         else:
+            deadline += _SECONDS_PER_MESSAGE
             _add_to_parent(message)
 
 

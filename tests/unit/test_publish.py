@@ -172,6 +172,13 @@ def test_a_thousand_calls_to_a_closed_broker_are_bounded_too(own_broker, valkey,
     assert sum("was not sent" in record.getMessage() for record in caplog.records) == 1000
 
 
+def test_many_calls_to_a_healthy_broker_all_leave_however_long_it_takes(registry, redis_url, monkeypatch):
+    monkeypatch.setattr(publish, "SECONDS_PER_COMMIT", 0.05)
+    seconds = commit_with(registry, *[lambda: add.delay(1)] * 500)
+    assert seconds > 0.05
+    assert len(queued(redis_url)) == 500
+
+
 @pytest.mark.parametrize("connected", [False, True])
 def test_a_frozen_broker_is_bounded(own_broker, valkey, caplog, connected):
     if connected:
