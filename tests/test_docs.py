@@ -151,3 +151,11 @@ def test_the_reference_names_the_options_of_our_own_commands():
         word for option in purge.command.params if option not in purge.celery_purge.params for word in option.opts
     }
     assert {word for word in options - {"-h", "--help"} if word not in text} == set()
+
+
+def test_the_lines_of_the_log_that_the_pages_explain_are_written():
+    page = (ROOT / "docs" / "howto" / "production.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\| `([^`]+)` \|", page.partition("## What to look for in the log")[2], re.MULTILINE)
+    assert lines
+    source = "".join(module.path.read_text(encoding="utf-8") for module in modules(LIBRARY))
+    assert [line for line in lines if line not in source] == []
