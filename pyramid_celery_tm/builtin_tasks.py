@@ -13,7 +13,7 @@ from .task import RequestAwareTask
 logger = logging.getLogger(__name__)
 
 
-@celery.task(name="backup", base=RequestAwareTask)
+@celery.task(name="backup", base=RequestAwareTask, shared=False)
 def backup_task(request: Request) -> None:
     """Run the site's backup script; for ``[celerybeat:NAME]``, once a day or so.
 

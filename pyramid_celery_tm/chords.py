@@ -127,14 +127,11 @@ def _holds_member(calls: Calls, group_id: str) -> bool:
 
 def _set_up_each(set_ups: Sequence[Callable[[], object]], release: Release) -> None:
     for set_up in set_ups:
-        if _RESULTS in release.silent:
-            logger.error("the result backend does not answer: a chord that was called may not complete")
-            continue
         # In a thread, for a result backend that is down is tried for 20 seconds, and no setting bounds a single call.
-        # The thread goes on trying; the commit waits for it once and leaves the rest of its time to the messages.
+        # The thread goes on trying; the commit waits for one of them and leaves the rest of its time to the messages.
         thread = Thread(target=_set_up, args=(set_up,), daemon=True)
         thread.start()
-        thread.join(_SECONDS)
+        thread.join(0 if _RESULTS in release.silent else _SECONDS)
         if thread.is_alive():
             release.silent.add(_RESULTS)
             logger.error("the result backend does not answer: a chord that was called may not complete")

@@ -48,7 +48,7 @@ def test_a_failing_commit_is_a_failure(registry):
     def orphan(request):
         request.dbsession.add(Note(text="orphan", parent_id=999))
 
-    task = celery_app.task(base=TransactionalTask, name="test.orphan", lazy=False)(orphan)
+    task = celery_app.task(base=TransactionalTask, name="test.orphan", lazy=False, shared=False)(orphan)
     with worker():
         result = task.delay()
         assert "IntegrityError" in str(result.get(timeout=20, propagate=False))
@@ -72,7 +72,12 @@ def test_an_automatic_retry_does_too(registry):
             raise OSError("again")
 
     task = celery_app.task(
-        base=TransactionalTask, name="test.flaky", lazy=False, autoretry_for=(OSError,), default_retry_delay=0
+        base=TransactionalTask,
+        name="test.flaky",
+        lazy=False,
+        shared=False,
+        autoretry_for=(OSError,),
+        default_retry_delay=0,
     )(flaky)
     with worker():
         task.delay().get(timeout=30)
@@ -116,7 +121,7 @@ def test_an_errback_runs_once_and_only_when_the_last_retry_has_failed(registry, 
     def gives_up(self, request):
         raise self.retry(countdown=0, max_retries=2, exc=OSError("no"))
 
-    task = celery_app.task(base=TransactionalTask, name="test.gives_up", bind=True, lazy=False)(gives_up)
+    task = celery_app.task(base=TransactionalTask, name="test.gives_up", bind=True, lazy=False, shared=False)(gives_up)
     with worker():
         with request_.tm:
             result = task.apply_async(link_error=failed.s("given up"))
@@ -136,10 +141,12 @@ def test_groups_chords_and_chunks_complete(registry, request_):
     with worker():
         with request_.tm:
             grouped = group(add.s(number, number) for number in range(5))()
+            nested = group(add.s(1, 1), chain(add.s(2, 2), group(add.s(1), add.s(2))))()
             chorded = chord([add.s(number, number) for number in range(5)])(total.s())
             in_chunks = add.chunks([(number, number) for number in range(5)], 2).apply_async()
             starred = add.starmap([(1, 2), (3, 4)]).apply_async()
         assert grouped.get(timeout=20) == [0, 2, 4, 6, 8]
+        assert nested.get(timeout=20) == [2, [5, 6]]
         assert chorded.get(timeout=20) == 20
         assert in_chunks.get(timeout=20) == [[0, 2], [4, 6], [8]]
         assert starred.get(timeout=20) == [3, 7]
@@ -149,7 +156,7 @@ def test_a_replaced_task_is_not_lost(registry):
     def replaced(self, request):
         raise self.replace(committed.si("replacement"))
 
-    task = celery_app.task(base=TransactionalTask, name="test.replaced", bind=True, lazy=False)(replaced)
+    task = celery_app.task(base=TransactionalTask, name="test.replaced", bind=True, lazy=False, shared=False)(replaced)
     with worker():
         assert task.delay().get(timeout=20) == "replacement"
     assert texts(registry) == ["committed replacement"]

@@ -72,11 +72,12 @@ def test_a_broken_result_backend_holds_up_neither_view_nor_commit(redis_url, val
         started = time.monotonic()
         request.tm.begin()
         chord([add.s(1, 1), add.s(2, 2)])(total.s())
+        chord([add.s(1, 1), add.s(2, 2)])(total.s())
         assert time.monotonic() - started < 1
         request.tm.commit()
         assert time.monotonic() - started < 6.5
-    assert "a chord that was called may not complete" in caplog.text
-    assert len(queued(redis_url)) == 2
+    assert caplog.text.count("a chord that was called may not complete") >= 2
+    assert len(queued(redis_url)) == 4
     if broken == "freeze":
         valkey.thaw()
 

@@ -92,7 +92,7 @@ def test_in_a_web_request_without_an_exception_view_the_error_comes_out_as_it_is
 
 def test_the_request_of_an_eager_task_is_not_the_callers(registry):
     seen = []
-    task = celery_app.task(base=TransactionalTask, name="test.seen", lazy=False)(remember(seen))
+    task = celery_app.task(base=TransactionalTask, name="test.seen", lazy=False, shared=False)(remember(seen))
     with open_request(registry) as request, request.tm:
         task.delay()
         task.delay(request)

@@ -20,11 +20,15 @@ def registry(postgresql_url, redis_url):
 
 def transactional(function, **options):
     """A task of one test; it runs as in a worker by ``apply``."""
-    return celery_app.task(base=TransactionalTask, name=f"test.{function.__name__}", lazy=False, **options)(function)
+    return celery_app.task(
+        base=TransactionalTask, name=f"test.{function.__name__}", lazy=False, shared=False, **options
+    )(function)
 
 
 def aware(function, **options):
-    return celery_app.task(base=RequestAwareTask, name=f"test.{function.__name__}", lazy=False, **options)(function)
+    return celery_app.task(
+        base=RequestAwareTask, name=f"test.{function.__name__}", lazy=False, shared=False, **options
+    )(function)
 
 
 @pytest.fixture(autouse=True)
