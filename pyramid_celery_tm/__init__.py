@@ -10,6 +10,7 @@ help should not load SQLAlchemy.
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from .preload import celery_app
     from .redis import get_redis
     from .task import RequestAwareTask, TransactionalTask
+
+# Pyramid 2.1 imports pkg_resources, which says so at each start of each command, to people who cannot change it.
+warnings.filterwarnings("ignore", "pkg_resources is deprecated as an API", UserWarning)
 
 __all__ = [
     "RequestAwareTask",

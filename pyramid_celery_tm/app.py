@@ -131,6 +131,9 @@ def _check(registry: Registry, ini: str, values: Mapping[str, Any]) -> None:
         site_url(registry)
     except ValueError as error:
         faults.append(str(error))
+    attempts = (registry.settings or {}).get("tasks.attempts", "3")
+    if not str(attempts).isdecimal() or int(attempts) < 1:
+        faults.append(f"[app:main] tasks.attempts = {attempts}: not a number of attempts; allowed: 1 and above")
     if values.get("task_protocol", 2) != 2:
         faults.append("[celery] task_protocol = 1: messages of Celery 3 are not supported; allowed: 2")
     if faults:

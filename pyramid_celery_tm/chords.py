@@ -19,22 +19,18 @@ from celery import Signature
 from celery.backends import cache, database, redis
 from celery.result import AsyncResult, ResultSet
 
-from .current import Place, find_place
-from .deferral import Calls, Release
-from .publish import SECONDS_PER_COMMIT, Message
+from .current import before_next, find_place
+from .deferral import Release
+from .publish import SECONDS_PER_OPERATION
 from .signatures import by_reference, take_origin
 from .task import RequestAwareTask
 
 logger = logging.getLogger(__name__)
 
-#: How long a commit waits for the result backend, in seconds.
-_SECONDS = SECONDS_PER_COMMIT / 2
-
 _RESULTS = "result backend"
 
-#: The chord that is being called: the id of its header, its body, and where its calls wait.
-_called: ContextVar[tuple[str, Signature, Place] | None] = ContextVar("pyramid_celery_tm_chord", default=None)
-
+#: The id of the header whose chord was last called inside a transaction.
+_called_in_transaction: ContextVar[str | None] = ContextVar("pyramid_celery_tm_chord", default=None)
 
 _setting_up: ContextVar[bool] = ContextVar("pyramid_celery_tm_setting_up", default=False)
 
@@ -49,20 +45,31 @@ class DeferredChords:
         body["options"] = by_reference(body.options)
         origin, _, _ = take_origin((), {}, dict(body.options))
         place = find_place(origin.request, origin.tm)
-        _called.set((header_result_args[0], body, place) if place else None)
+        _called_in_transaction.set(header_result_args[0] if place else None)
         if place is not None and _is_ours(body):
             place.hold(_set_up_each, set_up)
         else:
             set_up()
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
-        """Write down how many results the body waits for: with the commit, if the header waits for one."""
+        """Write down how many results the body waits for.
+
+        Celery does it before it calls the last task of the header. If that one waits for the commit, so does this; if
+        it is a plain Celery task and leaves at once, :meth:`on_task_call` does it just before.
+        """
         set_up = partial(super().set_chord_size, group_id, chord_size)  # type: ignore[misc]
-        called = _called.get()
-        if called and called[0] == group_id and (_is_ours(called[1]) or _holds_member(called[2].calls, group_id)):
-            called[2].hold(_set_up_each, set_up)
+        if _called_in_transaction.get() == group_id:
+            before_next.set((_set_up_each, set_up))
         else:
             set_up()
+
+    def on_task_call(self, producer: Any, task_id: str) -> None:
+        """Called for a task that is being sent now."""
+        first = before_next.get()
+        if first is not None:
+            before_next.set(None)
+            first[1]()
+        super().on_task_call(producer, task_id)  # type: ignore[misc]
 
     def add_pending_result(self, result: Any, weak: bool = False, **options: Any) -> Any:  # noqa: FBT001, FBT002 - Celery's
         """Subscribe to a result."""
@@ -118,20 +125,13 @@ def _is_ours(body: Signature) -> bool:
     return isinstance(body.type, RequestAwareTask)
 
 
-def _holds_member(calls: Calls, group_id: str) -> bool:
-    """Whether a task of the header waits for the commit; a header of plain Celery tasks has been sent already."""
-    return any(
-        isinstance(call.item, Message) and call.item.content.headers.get("group") == group_id for call in calls.calls
-    )
-
-
 def _set_up_each(set_ups: Sequence[Callable[[], object]], release: Release) -> None:
     for set_up in set_ups:
         # In a thread, for a result backend that is down is tried for 20 seconds, and no setting bounds a single call.
         # The thread goes on trying; the commit waits for one of them and leaves the rest of its time to the messages.
         thread = Thread(target=_set_up, args=(set_up,), daemon=True)
         thread.start()
-        thread.join(0 if _RESULTS in release.silent else _SECONDS)
+        thread.join(0 if _RESULTS in release.silent else SECONDS_PER_OPERATION)
         if thread.is_alive():
             release.silent.add(_RESULTS)
             logger.error("the result backend does not answer: a chord that was called may not complete")

@@ -22,6 +22,9 @@ from .request import sessions_of
 
 logger = logging.getLogger(__name__)
 
+#: What has to be held before the next task that is held, and the one that sends it: a chord's preparations.
+before_next: ContextVar[tuple[Send, Any] | None] = ContextVar("pyramid_celery_tm_before_next", default=None)
+
 _at_once: ContextVar[bool] = ContextVar("pyramid_celery_tm_at_once", default=False)
 
 

@@ -12,7 +12,6 @@ This module knows ``transaction`` and nothing of Celery, SQL or Pyramid: it is h
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -29,13 +28,10 @@ logger = logging.getLogger(__name__)
 class Release:
     """One going-out of what a transaction held.
 
-    :ivar started: when it began, on the clock of :func:`time.monotonic`, in seconds. What is bounded in time per
-        commit counts from here.
     :ivar errors: exceptions to raise from ``commit()`` once all hooks have run.
     :ivar silent: what did not answer and should not be waited for again.
     """
 
-    started: float = field(default_factory=time.monotonic)
     errors: list[BaseException] = field(default_factory=list)
     silent: set[str] = field(default_factory=set)
 
@@ -126,7 +122,6 @@ class Calls:
         A call made by what is handed on here (an ``on_commit`` function that calls a task) is held, too, and goes out
         next.
         """
-        self.release.started = time.monotonic()
         done = 0
         while committed and done < len(self.calls):
             batch = self._next_batch(done)

@@ -12,7 +12,7 @@ from celery import Task
 from celery.utils import uuid
 
 from . import eager, publish
-from .current import Place, at_once, find_place
+from .current import Place, at_once, before_next, find_place
 from .signatures import DeferredSignature, take_origin
 
 
@@ -69,7 +69,11 @@ class DeferredTask(Task):
             return eager.hold_call(place, super().apply_async, self, args, kwargs, options)
         options["shadow"] = options["shadow"] or self.shadow_name(args, kwargs, options)
         options = {"ignore_result": self.ignore_result, **self._get_exec_options(), **options}
+        first = before_next.get()
         message = publish.build(app, self.name, args, kwargs, task_type=self, **options)
+        if first is not None:
+            before_next.set(None)
+            place.hold(*first)
         message.result.call = place.hold(publish.send, message)
         return message.result
 

@@ -84,6 +84,12 @@ def test_a_wrong_site_url_is_a_fault_of_the_file(ini):
         configure(make_config(site_url="nonsense").registry, ini())
 
 
+@pytest.mark.parametrize("attempts", ["three", "0", "-1", "1.5"])
+def test_a_wrong_number_of_attempts_is_a_fault_of_the_file(ini, attempts):
+    with pytest.raises(SettingsError, match=rf"tasks.attempts = {attempts}.*allowed: 1 and above"):
+        configure(make_config(**{"tasks.attempts": attempts}).registry, ini())
+
+
 def test_the_protocol_of_celery_3_is_refused(ini):
     with pytest.raises(SettingsError, match="task_protocol = 1"):
         configure(make_config().registry, ini(worker_concurrency="task_protocol = 1"))

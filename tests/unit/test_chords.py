@@ -50,8 +50,20 @@ CHORDS = {
     "with a chain as body": (lambda: chord([add.s(1, 1), add.s(2, 2)])(total.s() | add.s(1)), 7),
     "by pipe": (lambda: (group(add.s(1, 1), add.s(2, 2)) | total.s()).delay(), 6),
     "with plain tasks in the header": (lambda: chord([plain.s(1), add.s(2, 2)])(total.s()), 5),
+    "with a plain header": (lambda: chord([plain.s(1), plain.s(2)])(total.s()), 3),
+    "with a plain header of one": (lambda: chord([plain.s(1)])(total.s()), 1),
+    "with a plain task at the end": (lambda: chord([add.s(1, 1), plain.s(2)])(total.s()), 4),
     "with a plain body": (lambda: chord([add.s(1, 1), add.s(2, 2)])(plain.s()), [2, 4]),
 }
+
+
+def test_a_header_of_plain_tasks_may_end_before_the_commit(tm):
+    with worker():
+        result = chord([plain.s(1), plain.s(2)])(total.s())
+        for header in result.parent:
+            header.get(timeout=20)
+        tm.commit()
+        assert result.get(timeout=20) == 3
 
 
 @pytest.mark.parametrize("kind", CHORDS)
