@@ -159,3 +159,4 @@ def test_an_aborted_transaction_gives_its_connection_back_though_the_session_is_
         request.tm.abort()
         assert engine.pool.checkedout() == 1
     assert engine.pool.checkedout() == 0
+    engine.dispose()
