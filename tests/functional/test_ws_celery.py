@@ -157,7 +157,9 @@ def test_celerys_own_command_line_reports_a_fault_in_one_line(project):
     assert "--ini is missing" in one_line(ended)
 
 
-@pytest.mark.parametrize("words", ["--help", "--version", "worker --help", "upgrade settings --help", "multi names 2"])
+@pytest.mark.parametrize(
+    "words", ["--help", "--version", "worker --help", "upgrade settings --help", "multi names 2 -p %n.pid -f %n.log"]
+)
 def test_what_needs_no_application_needs_no_file(project, words):
     ended = project.run(*words.split())
     assert ended.returncode == 0, ended.stderr
