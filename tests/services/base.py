@@ -85,12 +85,12 @@ class Service:
         order = {
             "command": self.command(),
             "directory": str(self.directory),
-            "environment": dict(self.environment()),
             "user": self.user,
             "signal": int(self.stop_signal),
         }
         self._guard = subprocess.Popen(
             [sys.executable, "-I", "-S", str(GUARD), json.dumps(order)],
+            env=self.environment(),  # inherited by the server, and not on a command line for everybody to read
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # CTRL+C is for the tests: the server must outlive their teardown

@@ -25,15 +25,14 @@ GRACE = 10.0  # seconds between the polite signal and SIGKILL
 def main(order: dict[str, Any]) -> int:
     """Start the server, say its process id on standard output, and stay until it has ended.
 
-    :param order: ``command``, ``directory`` (working directory and log), ``environment``, ``user`` (or ``None``)
-        and ``signal`` (the number that asks this server to stop).
+    :param order: ``command``, ``directory`` (working directory and log), ``user`` (or ``None``) and ``signal`` (the
+        number that asks this server to stop). The environment is inherited.
     :return: the exit status of the server.
     """
     with open(os.path.join(order["directory"], "log"), "ab") as log:
         server = subprocess.Popen(
             order["command"],
             cwd=order["directory"],
-            env=order["environment"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
