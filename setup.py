@@ -22,6 +22,7 @@ REQUIRES = [
     "setuptools<82",
     "SQLAlchemy>=2.0",
     "transaction>=4.0",
+    "vine>=5.1",
     "zope.interface>=6.0",
     "zope.sqlalchemy>=3.0",
 ]

@@ -161,7 +161,7 @@ def _forget(app: Celery, values: Mapping[str, Any]) -> None:
         logger.warning("Celery is configured anew")
     publish.forget_connection(app)
     pools.reset()
-    for name in ("amqp", "annotations", "control", "events", "loader"):
+    for name in ("amqp", "annotations", "control", "events", "loader", "timezone"):
         vars(app).pop(name, None)
     app._pool = None  # noqa: SLF001
     app._backend_cache = None  # noqa: SLF001

@@ -9,19 +9,20 @@ view. So what a chord writes goes out with its tasks. Celery's loader picks thes
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import partial
 from threading import Thread
 from typing import Any
 
 from celery import Signature
-from celery.backends import cache, database, redis
-from celery.result import AsyncResult, ResultSet
+from celery.backends import cache, database, redis, rpc
+from celery.result import ResultSet
 
 from .current import before_next, find_place
 from .deferral import Release
 from .publish import SECONDS_PER_OPERATION
+from .results import DeferredResult, members
 from .signatures import by_reference, take_origin
 from .task import RequestAwareTask
 
@@ -29,10 +30,8 @@ logger = logging.getLogger(__name__)
 
 _RESULTS = "result backend"
 
-#: The id of the header whose chord was last called inside a transaction.
-_called_in_transaction: ContextVar[str | None] = ContextVar("pyramid_celery_tm_chord", default=None)
-
-_setting_up: ContextVar[bool] = ContextVar("pyramid_celery_tm_setting_up", default=False)
+#: The ids of the headers whose chords are being called inside a transaction; one may stand in the header of another.
+_being_called: ContextVar[frozenset[str]] = ContextVar("pyramid_celery_tm_chords", default=frozenset())
 
 
 class DeferredChords:
@@ -45,8 +44,9 @@ class DeferredChords:
         body["options"] = by_reference(body.options)
         origin, _, _ = take_origin((), {}, dict(body.options))
         place = find_place(origin.request, origin.tm)
-        _called_in_transaction.set(header_result_args[0] if place else None)
-        if place is not None and _is_ours(body):
+        if place is not None:
+            _being_called.set(_being_called.get() | {header_result_args[0]})
+        if place is not None and (_is_ours(body) or _has_ours(header_result_args[1])):
             place.hold(_set_up_each, set_up)
         else:
             set_up()
@@ -58,7 +58,8 @@ class DeferredChords:
         it is a plain Celery task and leaves at once, :meth:`on_task_call` does it just before.
         """
         set_up = partial(super().set_chord_size, group_id, chord_size)  # type: ignore[misc]
-        if _called_in_transaction.get() == group_id:
+        if group_id in _being_called.get():
+            _being_called.set(_being_called.get() - {group_id})
             before_next.set((_set_up_each, set_up))
         else:
             set_up()
@@ -71,18 +72,12 @@ class DeferredChords:
             first[1]()
         super().on_task_call(producer, task_id)  # type: ignore[misc]
 
-    def add_pending_result(self, result: Any, weak: bool = False, **options: Any) -> Any:  # noqa: FBT001, FBT002 - Celery's
-        """Subscribe to a result."""
-        # Celery subscribes to the results of a group's members as it calls them (weakly) and as it sets up a chord.
-        # Nobody waits for them yet; whoever asks for one later subscribes then, and for a group below.
-        if _setting_up.get() or (weak and find_place() is not None):
-            return result
-        return super().add_pending_result(result, weak=weak, **options)  # type: ignore[misc]
-
     def iter_native(self, result: ResultSet, **options: Any) -> Any:
         """Wait for the results of a group."""
-        for member in _members(result):
-            super().add_pending_result(member)  # type: ignore[misc]
+        for member in members(result):
+            if isinstance(member, DeferredResult):
+                member.check_sent()
+            self.add_pending_result(member)  # type: ignore[attr-defined]
         return super().iter_native(result, **options)  # type: ignore[misc]
 
 
@@ -98,6 +93,10 @@ class DatabaseBackend(DeferredChords, database.DatabaseBackend):
     """SQLAlchemy."""
 
 
+class RPCBackend(DeferredChords, rpc.RPCBackend):
+    """Replies in a queue of the caller's own."""
+
+
 class CacheBackend(DeferredChords, cache.CacheBackend):
     """Memcached."""
 
@@ -110,19 +109,17 @@ BACKENDS = {
     "db": f"{__name__}:DatabaseBackend",
     "database": f"{__name__}:DatabaseBackend",
     "cache": f"{__name__}:CacheBackend",
+    "rpc": f"{__name__}:RPCBackend",
 }
-
-
-def _members(result: ResultSet) -> Iterator[AsyncResult]:
-    for member in result.results:
-        if isinstance(member, ResultSet):
-            yield from _members(member)
-        else:
-            yield member
 
 
 def _is_ours(body: Signature) -> bool:
     return isinstance(body.type, RequestAwareTask)
+
+
+def _has_ours(results: Any) -> bool:
+    # Not of a generator, which would be exhausted; its results are plain ones to Redis, too, and nothing is written.
+    return isinstance(results, list) and any(isinstance(result, DeferredResult) for result in results)
 
 
 def _set_up_each(set_ups: Sequence[Callable[[], object]], release: Release) -> None:
@@ -138,7 +135,6 @@ def _set_up_each(set_ups: Sequence[Callable[[], object]], release: Release) -> N
 
 
 def _set_up(set_up: Callable[[], object]) -> None:
-    _setting_up.set(True)  # for this thread
     try:
         set_up()
     except Exception:

@@ -18,6 +18,7 @@ from enum import Enum
 from functools import partial
 from typing import Any
 
+from transaction._transaction import Status
 from transaction.interfaces import IDataManagerSavepoint, ISavepointDataManager, ITransaction, NoTransaction
 from zope.interface import implementer
 
@@ -73,8 +74,17 @@ class Calls:
         self.calls: list[Call] = []
         self.next: int | None = None
         self.over = False
-        self.joined = False
+        self.aborted_by: _DataManager | None = None
+        self.data_manager: _DataManager | None = None
         self.release = Release()
+
+    def is_over(self) -> bool:
+        """Whether a call has come too late to wait: what was held has gone out, or has been dropped for good.
+
+        A data manager is aborted with its transaction, which keeps it until the end, or with a savepoint, which throws
+        it out. Nothing else tells the two apart, so the list of resources is read.
+        """
+        return self.over or self.aborted_by in self.transaction._resources  # noqa: SLF001
 
     def add(self, send: Send, item: Any) -> Call:
         """Hold a call until the commit.
@@ -83,7 +93,6 @@ class Calls:
             same ``send`` arrive in one list.
         :param item: the call's own item in that list.
         :returns: the call, to ask what became of it.
-        :raises transaction.interfaces.TransactionFailedError: the transaction has failed and can only be aborted.
         """
         self._join()
         call = Call(send, item)
@@ -132,15 +141,16 @@ class Calls:
         self.drop_since(0)
 
     def _join(self) -> None:
-        if self.joined:
+        if self.data_manager is not None:
             return
+        data_manager = _DataManager(self)
         try:
-            self.transaction.join(_DataManager(self))
+            self.transaction.join(data_manager)
         except ValueError:
             # Too late to join: the transaction is committing (an event listener calls a task during the last flush).
             # Then no savepoint can be rolled back any more either.
             return
-        self.joined = True
+        self.data_manager = data_manager
 
     def _next_batch(self, start: int) -> list[Call]:
         send = self.calls[start].send
@@ -165,10 +175,10 @@ def calls_of(manager: Any) -> Calls | None:
 
     :param manager: a transaction manager, or ``None``.
     :returns: the calls of the manager's open transaction; ``None`` where there is none, or where it has handed on
-        what it held: then a call leaves at once.
+        what it held, has failed or was aborted: then a call leaves at once.
     """
     transaction = open_transaction(manager)
-    if transaction is None:
+    if transaction is None or transaction.status is Status.COMMITFAILED:
         return None
     try:
         calls: Calls = transaction.data(Calls)
@@ -176,7 +186,7 @@ def calls_of(manager: Any) -> Calls | None:
         calls = Calls(transaction)
         transaction.set_data(Calls, calls)
         transaction.addAfterCommitHook(calls.finish)
-    return None if calls.over else calls
+    return None if calls.is_over() else calls
 
 
 def open_transaction(manager: Any) -> ITransaction | None:
@@ -218,9 +228,10 @@ class _DataManager:
         return f"pyramid_celery_tm:{id(self)}"
 
     def abort(self, transaction: ITransaction) -> None:
-        # Also how a savepoint older than this data manager is rolled back; it is then thrown out of the transaction
-        # and has to join again before the next call. After a commit it is called with nothing left to drop.
-        self.calls.joined = False
+        # Also how a savepoint older than this data manager is rolled back; it is then thrown out of the transaction,
+        # and another one has to join before the next call. After a commit it is called with nothing left to drop.
+        self.calls.aborted_by = self
+        self.calls.data_manager = None
         self.calls.drop_since(0)
 
     def tpc_begin(self, transaction: ITransaction) -> None: ...

@@ -13,6 +13,7 @@ from celery.utils import uuid
 
 from . import eager, publish
 from .current import Place, at_once, before_next, find_place
+from .results import DeferredResult
 from .signatures import DeferredSignature, take_origin
 
 
@@ -50,8 +51,10 @@ class DeferredTask(Task):
         place = find_place(origin.request, origin.tm) if self._defers(args, kwargs) else None
         publish.warn_of_redelivery(self.app, self.name, options.get("countdown"), options.get("eta"))
         options.update(link=link, link_error=link_error, shadow=shadow, task_id=task_id)
-        if place is None:
+        if place is None and (producer or "connection" in options or self.app.conf.task_always_eager):
             return super().apply_async(args, kwargs, producer=producer, **options)
+        if place is None:
+            return publish.send_now(self._message(args, kwargs, options))
         # A producer or connection of now is somebody else's by the time of the commit: group() passes one to each
         # member and gives it back to its pool when the last one has been called.
         for live in ("connection", "publisher"):
@@ -62,20 +65,23 @@ class DeferredTask(Task):
         return True
 
     def _hold(self, place: Place, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
-        self._check_arguments(args, kwargs)
-        options["task_id"] = options.get("task_id") or uuid()
-        app = self.app
-        if app.conf.task_always_eager:
+        if self.app.conf.task_always_eager:
+            self._check_arguments(args, kwargs)
+            options["task_id"] = options.get("task_id") or uuid()
             return eager.hold_call(place, super().apply_async, self, args, kwargs, options)
-        options["shadow"] = options["shadow"] or self.shadow_name(args, kwargs, options)
-        options = {"ignore_result": self.ignore_result, **self._get_exec_options(), **options}
+        message = self._message(args, kwargs, options)
         first = before_next.get()
-        message = publish.build(app, self.name, args, kwargs, task_type=self, **options)
         if first is not None:
             before_next.set(None)
             place.hold(*first)
         message.result.call = place.hold(publish.send, message)
         return message.result
+
+    def _message(self, args: Any, kwargs: Any, options: dict[str, Any]) -> publish.Message:
+        self._check_arguments(args, kwargs)
+        options["shadow"] = options["shadow"] or self.shadow_name(args, kwargs, options)
+        options = {"ignore_result": self.ignore_result, **self._get_exec_options(), **options}
+        return publish.build(self.app, self.name, args, kwargs, task_type=self, **options)
 
     def _check_arguments(self, args: Any, kwargs: Any) -> None:
         if self.soft_time_limit and self.time_limit and self.soft_time_limit > self.time_limit:
@@ -103,6 +109,10 @@ class DeferredTask(Task):
             options["request"] = origin
         return DeferredSignature(self, args, kwargs, options, **{"app": self.app, **extra})
 
+    def AsyncResult(self, task_id: str, **options: Any) -> DeferredResult:  # noqa: N802 - Celery's name
+        """The result of a call of this task."""
+        return DeferredResult(task_id, app=self.app, backend=self.backend, task_name=self.name, **options)
+
     def retry(self, *args: Any, **options: Any) -> Any:
         """As :meth:`celery.Task.retry`; sent at once, for the transaction of this attempt is about to be aborted."""
         with at_once():
@@ -110,5 +120,7 @@ class DeferredTask(Task):
 
     def on_replace(self, sig: Any) -> Any:
         """As :meth:`celery.Task.on_replace`; sent at once, for the ``Ignore`` it ends in aborts the transaction."""
+        if self.request.is_eager:  # it runs here and now, and obeys transactions of its own
+            return super().on_replace(sig)
         with at_once():
             return super().on_replace(sig)

@@ -8,6 +8,7 @@
     +-- SettingMissing     (a RuntimeError)        a setting that this call needs is not there
     +-- NotSerializable    (a kombu EncodeError)   an argument cannot travel in a message
     +-- ResultNotAvailable (a RuntimeError)        the result of a call that has not been sent
+    +-- ForeignTransaction (a RuntimeError)        a task wrote into a transaction that is not its own
     +-- NotConfigured      (a RuntimeError)        a task runs, or a command starts, without an application
     +-- BackupFailed       (a RuntimeError)        the backup script is missing, failed, or took too long
     +-- BadArgument        (a ValueError)          an argument of a command is not what it has to be
@@ -53,6 +54,10 @@ class NotSerializable(TaskSystemError, EncodeError):
 
 class ResultNotAvailable(TaskSystemError, RuntimeError):
     """The result was asked of a call that has not been sent: its transaction is open, or did not commit."""
+
+
+class ForeignTransaction(TaskSystemError, RuntimeError):
+    """A task wrote into the thread's ``transaction.manager``, which nobody commits; its own is ``request.tm``."""
 
 
 class NotConfigured(TaskSystemError, RuntimeError):

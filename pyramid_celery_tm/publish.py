@@ -22,13 +22,12 @@ from weakref import WeakKeyDictionary
 
 from celery import Celery
 from celery.backends.base import BaseKeyValueStoreBackend
-from celery.result import AsyncResult
 from celery.utils.time import maybe_make_aware
 from kombu import Connection, Producer, pools
 
-from .deferral import Call, Held, Release
-from .exceptions import ResultNotAvailable
+from .deferral import Release
 from .freeze import freeze
+from .results import DeferredResult
 from .signatures import without_live_objects
 
 logger = logging.getLogger(__name__)
@@ -80,27 +79,6 @@ class Message:
         return f"{self.name}[{headers['id']}] args={headers['argsrepr']} kwargs={headers['kwargsrepr']}"
 
 
-class DeferredResult(AsyncResult):
-    """The result of a call that waits for its commit; the id is final.
-
-    Waiting for it inside the transaction would wait for ever, so :meth:`get` raises
-    :class:`~pyramid_celery_tm.exceptions.ResultNotAvailable` until the call has been sent.
-    """
-
-    call: Call | None = None
-
-    def get(self, *args: Any, **kwargs: Any) -> Any:
-        """As :meth:`celery.result.AsyncResult.get`, once the transaction has committed."""
-        if self.call is not None and self.call.state is not Held.RELEASED:
-            raise ResultNotAvailable(
-                f"task {self.id} was not sent: its transaction "
-                + ("is still open" if self.call.state is Held.WAITING else "did not commit")
-            )
-        return super().get(*args, **kwargs)
-
-    wait = get
-
-
 def build(app: Celery, name: str, args: Any, kwargs: Any, **options: Any) -> Message:
     """The message that ``app.send_task`` with these arguments would publish now.
 
@@ -114,6 +92,8 @@ def build(app: Celery, name: str, args: Any, kwargs: Any, **options: Any) -> Mes
         recorder, name, args, kwargs, add_to_parent=False, result_cls=partial(DeferredResult, app=app), **options
     )
     content, publish_options = recorder.recorded
+    if publish_options.get("headers"):
+        publish_options["headers"] = freeze(name, publish_options["headers"], "json")
     return Message(
         app,
         name,
@@ -148,6 +128,18 @@ def send(messages: Sequence[Message], release: Release) -> None:
         else:
             waited += max(time.monotonic() - started - _SECONDS_PER_MESSAGE, 0)
             _add_to_parent(message)
+
+
+def send_now(message: Message) -> DeferredResult:
+    """Send a message whose call belongs to no transaction; bounded in time like those of a commit.
+
+    :returns: the result of the call.
+    :raises kombu.exceptions.OperationalError: the broker does not answer.
+    """
+    with message.app.connection_for_write()._reraise_as_library_errors():  # noqa: SLF001 - as Celery.send_task does
+        _publish(message)
+    _add_to_parent(message)
+    return message.result
 
 
 def _publish(message: Message) -> None:
@@ -191,7 +183,7 @@ def warn_of_redelivery(app: Celery, name: str, countdown: float | None, eta: dat
     Redis delivers a message again that was not acknowledged within its visibility timeout (kombu's default: an hour),
     and a worker that holds a task until its time has come has not acknowledged it.
     """
-    seconds = countdown or ((maybe_make_aware(eta) - app.now()).total_seconds() if eta else 0)
+    seconds = countdown or ((maybe_make_aware(eta) - app.now()).total_seconds() if isinstance(eta, datetime) else 0)
     limit = app.conf.broker_transport_options.get("visibility_timeout", 3600)
     if seconds > limit and app.producer_pool.connections.connection.transport.driver_type == "redis":
         logger.warning(

@@ -7,6 +7,7 @@ run at the end. What it lacks is a transaction: :mod:`pyramid_celery_tm.task` be
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -17,10 +18,12 @@ from pyramid.interfaces import IRequestFactory
 from pyramid.registry import Registry
 from pyramid.request import Request, apply_request_extensions
 from pyramid.threadlocal import RequestContext
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, scoped_session
 from transaction import TransactionManager
 
 from .exceptions import SiteUrlMissing
+
+logger = logging.getLogger(__name__)
 
 SITE_URL_SETTINGS = ("site_url", "websauna.site_url")
 
@@ -67,7 +70,12 @@ def open_request(registry: Registry) -> Iterator[Request]:
 
 def sessions_of(request: Any) -> list[Session]:
     """The SQLAlchemy sessions that a request has made so far, under whatever name (``dbsession``, as a rule)."""
-    return [value for value in vars(request).values() if isinstance(value, Session)]
+    found = [_unscoped(value) for value in vars(request).values()]
+    return [value for value in found if isinstance(value, Session)]
+
+
+def _unscoped(value: object) -> object:
+    return value() if isinstance(value, scoped_session) and value.registry.has() else value
 
 
 def _make_request(registry: Registry) -> Request:
@@ -89,6 +97,9 @@ def _finish(request: Request) -> None:
     try:
         if request.finished_callbacks:
             request._process_finished_callbacks()  # noqa: SLF001 - what pyramid.scripting calls, too
+    except Exception:
+        # The transaction has committed, or not, by now; what a callback does cannot change what became of the task.
+        logger.exception("a finished callback of a task failed")
     finally:
         # zope.sqlalchemy closes a session that took part in a transaction, unless it was registered with
         # keep_session=True: then an aborted one would keep its connection, and its locks, until garbage collection.
@@ -107,6 +118,11 @@ class _WithoutSite:
         )
 
     host = host_url
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of a task at {id(self):#x}>"
+
+    __str__ = __repr__
 
 
 @cache

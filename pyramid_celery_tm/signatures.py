@@ -35,6 +35,9 @@ class Origin:
     def __deepcopy__(self, memo: object) -> Origin:
         return self
 
+    def __json__(self) -> None:
+        """Nothing, for what Celery's own code puts into a message: a plain task's, with one of ours behind it."""
+
 
 class DeferredSignature(Signature):
     """A signature that copies its origin by reference.

@@ -17,13 +17,14 @@ from celery import Celery, Task
 from celery.utils.functional import head_from_fun
 from pyramid.registry import Registry
 from pyramid.request import Request
+from transaction import manager as thread_manager
 from transaction.interfaces import ITransaction
 
 from .conflicts import is_conflict
 from .current import is_request
 from .deferral import open_transaction
 from .deferred_task import DeferredTask
-from .exceptions import NotConfigured
+from .exceptions import ForeignTransaction, NotConfigured
 from .request import open_request
 
 logger = logging.getLogger(__name__)
@@ -70,16 +71,18 @@ class RequestAwareTask(DeferredTask):
 
     def _execute(self, run: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         with open_request(_registry(self)) as request:
+            foreign = open_transaction(thread_manager)
             try:
                 return run(request, *args, **kwargs)
             finally:
-                self._abort_leftover(request)
+                self._abort_leftover(request, foreign)
 
-    def _abort_leftover(self, request: Request) -> None:
+    def _abort_leftover(self, request: Request, foreign: ITransaction | None) -> None:
         leftover = open_transaction(request.tm)
         if leftover is not None:
-            logger.warning("task %s left a transaction open; it was aborted", self.name)
             leftover.abort()
+        if _abort_foreign(foreign) or leftover is not None:
+            logger.warning("task %s left a transaction open; it was aborted", self.name)
 
 
 class TransactionalTask(RequestAwareTask):
@@ -118,9 +121,15 @@ class TransactionalTask(RequestAwareTask):
     def _attempt(self, registry: Registry, run: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         with open_request(registry) as request:
             request.tm.begin()
+            foreign = open_transaction(thread_manager)
             request.environ["tm.active"] = True  # as pyramid_tm marks a request whose transaction it manages
             try:
                 result = run(request, *args, **kwargs)
+                if _abort_foreign(foreign):
+                    raise ForeignTransaction(
+                        f"task {self.name} began a transaction of the thread's transaction.manager, which is not the"
+                        " task's and was aborted: register the session with request.tm"
+                    )
                 _end(open_transaction(request.tm))
             except BaseException as error:
                 transaction = open_transaction(request.tm)
@@ -128,6 +137,7 @@ class TransactionalTask(RequestAwareTask):
                 conflict = is_conflict(transaction, error)
                 if transaction is not None:
                     transaction.abort()
+                _abort_foreign(foreign)
                 if conflict:
                     raise _Conflict(error) from error
                 raise
@@ -140,6 +150,15 @@ class _Conflict(Exception):
     def __init__(self, error: BaseException) -> None:
         super().__init__(error)
         self.error = error
+
+
+def _abort_foreign(before: ITransaction | None) -> bool:
+    """Abort a transaction of the thread's manager that was not open before the task; whether there was one."""
+    now = open_transaction(thread_manager)
+    if now is None or now is before:
+        return False
+    now.abort()
+    return True
 
 
 def _end(transaction: ITransaction | None) -> None:

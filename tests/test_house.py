@@ -22,7 +22,7 @@ from tests.source import LIBRARY, ROOT, Import, Module, committed, dotted, modul
 FLOORS = {
     1: "exceptions ini settings request deferral redis freeze conflicts connections keeper metrics "
     "pyramid_celery_import command_logging schedule_check unacked",
-    2: "savepoints current signatures publish eager backup ledger throttle transition states",
+    2: "savepoints current signatures results publish eager backup ledger throttle transition states",
     3: "task deferred_task chords maps",
     4: "app background executors beat",
     5: "builtin_tasks inspector startup preload __init__",

@@ -175,13 +175,15 @@ def test_shared_tasks_belong_to_the_configured_app_in_every_thread(ini):
 def test_another_file_in_the_same_process_leaves_nothing_of_the_first(ini, caplog):
     configure(Configurator().registry, ini())
     assert add.acks_late is False
+    assert str(celery_app.timezone) == "UTC"
     configure(
         Configurator().registry,
-        ini("redis://localhost:2/5", worker_concurrency="task_acks_late = true"),
+        ini("redis://localhost:2/5", worker_concurrency="task_acks_late = true\ntimezone = Asia/Tokyo"),
     )
     assert "Celery is configured anew" in caplog.text
     assert celery_app.connection_for_write().as_uri().endswith("localhost:2/5")
     assert add.acks_late is True
+    assert str(celery_app.timezone) == "Asia/Tokyo"
     assert celery_app.conf.worker_concurrency is None
 
 

@@ -2,6 +2,7 @@ import logging
 import time
 
 import pytest
+import transaction
 from celery import chain, chord, group
 
 from pyramid_celery_tm.app import celery_app
@@ -18,6 +19,7 @@ def test_a_chord_in_an_aborted_transaction_leaves_no_key_behind(tm, redis_client
     chord([add.s(1, 1)])(total.s())
     chord([add.s(1, 1), group(add.s(2, 2), add.s(3, 3))])(total.s())
     chord([add.s(1, 1), add.s(2, 2)])(plain.s())
+    chord([chord([add.s(1, 1), add.s(2, 2)], total.s()), add.s(1, 1)])(total.s())
     assert redis_client.keys() == []
     tm.abort()
     assert redis_client.keys() == []
@@ -74,6 +76,49 @@ def test_a_real_worker_completes_a_chord(kind, tm):
     with worker():
         value = result.get(timeout=20)
     assert expected is None or value == expected
+
+
+CANVAS = {
+    "group": lambda **options: group(add.s(1, 1), add.s(2, 2)).apply_async(**options),
+    "chord": lambda **options: chord([add.s(1, 1), add.s(2, 2)], total.s()).apply_async(**options),
+    "chain that ends in a group": lambda **options: chain(add.s(1, 1), group(add.s(1), add.s(2))).apply_async(
+        **options
+    ),
+    "chain with a group inside": lambda **options: chain(add.s(1, 1), group(add.s(1), add.s(2)), total.s()).apply_async(
+        **options
+    ),
+    "chord in a chord": lambda **options: chord(
+        [chord([add.s(1, 1), add.s(2, 2)], total.s()), add.s(1, 1)], total.s()
+    ).apply_async(**options),
+    "chord with a group as body": lambda **options: chord(
+        [add.s(1, 1), add.s(2, 2)], group(total.s(), total.s())
+    ).apply_async(**options),
+    "chord with a plain body": lambda **options: chord([add.s(1, 1), add.s(2, 2)], plain.s()).apply_async(**options),
+}
+
+
+@pytest.mark.parametrize("kind", CANVAS)
+def test_a_result_backend_that_is_down_does_not_hold_up_the_call_of_a_canvas(redis_url, valkey, kind):
+    registry = configure(make_config(), redis_url, result_backend=valkey.url())
+    valkey.stop()
+    with open_request(registry) as request:
+        request.tm.begin()
+        started = time.monotonic()
+        CANVAS[kind]()
+        assert time.monotonic() - started < 1
+        request.tm.abort()
+
+
+@pytest.mark.parametrize("kind", ["group", "chord", "chain that ends in a group"])
+def test_neither_does_it_in_a_script(redis_url, valkey, kind):
+    configure(make_config(), redis_url, result_backend=valkey.url())
+    valkey.stop()
+    tm = transaction.TransactionManager(explicit=True)
+    tm.begin()
+    started = time.monotonic()
+    CANVAS[kind](tm=tm)
+    assert time.monotonic() - started < 1
+    tm.abort()
 
 
 @pytest.mark.parametrize("broken", ["stop", "freeze"])

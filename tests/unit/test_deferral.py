@@ -2,7 +2,6 @@ import logging
 
 import pytest
 import transaction
-from transaction.interfaces import TransactionFailedError
 
 from pyramid_celery_tm.deferral import Held, calls_of, open_transaction
 
@@ -202,14 +201,37 @@ def test_errors_are_raised_from_commit_when_every_hook_has_run(tm):
     tm.abort()
 
 
-def test_a_failed_transaction_takes_no_more_calls(tm, send):
+def test_a_call_after_the_commit_failed_does_not_wait_for_it(tm, send):
     tm.begin()
+    told = []
+    tm.get().addAfterCommitHook(lambda committed: told.append((committed, calls_of(tm))))
     Resource(tm, commit=refuse)
     with pytest.raises(RuntimeError):
         tm.commit()
-    with pytest.raises(TransactionFailedError):
-        calls_of(tm).add(send, 1)
+    assert told == [(False, None)]
+    assert calls_of(tm) is None
     tm.abort()
+
+
+def test_a_call_in_an_after_abort_hook_does_not_wait_for_a_commit_that_never_comes(tm, send):
+    tm.begin()
+    calls_of(tm).add(send, 1)
+    seen = []
+    tm.get().addAfterAbortHook(lambda: seen.append(calls_of(tm)))
+    tm.abort()
+    assert seen == [None]
+
+
+def test_a_savepoint_that_was_rolled_back_is_not_the_end(tm, send, sent):
+    tm.begin()
+    for item in "ab":
+        savepoint = tm.savepoint()
+        calls_of(tm).add(send, item)
+        savepoint.rollback()
+        assert calls_of(tm) is not None
+    calls_of(tm).add(send, "c")
+    tm.commit()
+    assert sent == [["c"]]
 
 
 def test_waiting_lists_what_would_leave(tm, send):

@@ -181,6 +181,50 @@ def test_arguments_are_frozen_at_the_call(tm, sent):
     assert sent() == [("total", [[1, 2]])]
 
 
+def test_headers_are_frozen_and_checked_at_the_call(tm, redis_url):
+    headers = {"colours": ["red"]}
+    add.apply_async((1,), headers=headers)
+    headers["colours"].append("blue")
+    with pytest.raises(NotSerializable, match="task add"):
+        add.apply_async((1,), headers={"x": object()})
+    tm.commit()
+    [message] = queued(redis_url)
+    assert message["colours"] == ["red"]
+
+
+def test_a_time_may_be_given_as_text(tm, redis_url):
+    add.apply_async((1,), eta="2030-01-01T00:00:00+00:00")
+    tm.commit()
+    assert queued(redis_url)[0]["eta"] == "2030-01-01T00:00:00+00:00"
+
+
+BEHIND_PLAIN = {
+    "chain": lambda request: chain(plain.s(1), add.s(request, 2)).delay(),
+    "link": lambda request: plain.apply_async((1,), link=add.s(request)),
+    "chord": lambda request: chord([plain.s(1)], total.s(request)).apply_async(),
+}
+
+
+@pytest.mark.parametrize("kind", BEHIND_PLAIN)
+def test_a_request_given_to_a_task_behind_a_plain_one_does_not_travel(kind, request_, sent):
+    BEHIND_PLAIN[kind](request_)
+    assert sent() == [("plain", [1])]
+
+
+CANVAS = {
+    "group": lambda: group(add.s(1, 1), add.s(2, 2))(),
+    "chain": lambda: chain(add.s(1, 1), add.s(1), add.s(1))(),
+    "chord": lambda: chord([add.s(1, 1), add.s(2, 2)])(total.s()),
+}
+
+
+@pytest.mark.parametrize("kind", CANVAS)
+def test_waiting_for_a_canvas_in_its_own_transaction_raises_at_once(tm, kind):
+    result = CANVAS[kind]()
+    with pytest.raises(ResultNotAvailable, match="still open"):
+        result.get()
+
+
 def test_options_survive(tm, redis_url):
     add.apply_async(
         (1, 2), queue="background", priority=3, headers={"colour": "red"}, shadow="other", link=add.s(1),

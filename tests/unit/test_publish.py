@@ -10,6 +10,7 @@ from celery import signals
 from celery.app.task import Task
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from kombu.exceptions import OperationalError
 
 from pyramid_celery_tm import publish
 from pyramid_celery_tm.app import celery_app
@@ -173,10 +174,10 @@ def test_a_thousand_calls_to_a_closed_broker_are_bounded_too(own_broker, valkey,
 
 
 def test_many_calls_to_a_healthy_broker_all_leave_however_long_it_takes(registry, redis_url, monkeypatch):
-    monkeypatch.setattr(publish, "SECONDS_PER_OPERATION", 0.05)
-    seconds = commit_with(registry, *[lambda: add.delay(1)] * 500)
-    assert seconds > 0.05
-    assert len(queued(redis_url)) == 500
+    monkeypatch.setattr(publish, "SECONDS_PER_OPERATION", 0.4)
+    seconds = commit_with(registry, *[lambda: add.delay(1)] * 2000)
+    assert seconds > 0.4
+    assert len(queued(redis_url)) == 2000
 
 
 @pytest.mark.parametrize("connected", [False, True])
@@ -214,6 +215,17 @@ def test_a_slow_broker_is_bounded_too(registry, redis_url, caplog, monkeypatch):
     monkeypatch.setattr(publish, "SECONDS_PER_OPERATION", 0)
     commit_with(registry, lambda: add.delay(1))
     assert "the broker is too slow" in caplog.text
+
+
+@pytest.mark.parametrize("broken", ["stop", "freeze"])
+def test_a_call_without_a_transaction_is_bounded_and_raises(own_broker, valkey, broken):
+    getattr(valkey, broken)()
+    started = time.monotonic()
+    with pytest.raises(OperationalError):
+        add.delay(1)
+    assert time.monotonic() - started < BOUND
+    if broken == "freeze":
+        valkey.thaw()
 
 
 def test_a_broker_that_was_restarted_is_found_again(own_broker, valkey):

@@ -5,11 +5,11 @@ from pyramid.request import Request
 from pyramid.testing import DummyRequest
 from pyramid.threadlocal import get_current_registry, get_current_request, manager
 from sqlalchemy import create_engine, text
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import QueuePool
 
 from pyramid_celery_tm.exceptions import SiteUrlMissing
-from pyramid_celery_tm.request import open_request, site_url
+from pyramid_celery_tm.request import open_request, sessions_of, site_url
 from tests.application import make_config
 
 
@@ -75,6 +75,24 @@ def test_without_site_url_a_url_is_an_error_that_names_the_setting(ask):
         ask(request)
 
 
+def test_without_site_url_a_request_can_be_printed():
+    with open_request(registry_of(make_config())) as request:
+        assert repr(request) == str(request)
+        assert "of a task" in f"{request}"
+
+
+def test_the_session_behind_a_scoped_session_is_found():
+    config = make_config()
+    scoped = scoped_session(sessionmaker())
+    config.add_request_method(lambda request: scoped, "dbsession", reify=True)
+    with open_request(registry_of(config)) as request:
+        assert request.dbsession is scoped
+        assert sessions_of(request) == []
+        session = scoped()
+        assert sessions_of(request) == [session]
+    scoped.remove()
+
+
 def test_without_site_url_everything_else_works():
     with open_request(registry_of(make_config())) as request:
         assert request.route_path("page", id=1) == "/page/1"
@@ -101,16 +119,16 @@ def test_finished_callbacks_run_exactly_once(error):
     assert called == [request]
 
 
-def test_the_threadlocals_are_restored_when_a_finished_callback_fails():
+def test_a_finished_callback_that_fails_is_logged_and_changes_nothing(caplog):
     registry = registry_of(make_config())
     before = len(manager.stack)
 
     def fail(request):
         raise ValueError("callback")
 
-    with pytest.raises(ValueError, match="callback"):
-        with open_request(registry) as request:
-            request.add_finished_callback(fail)
+    with open_request(registry) as request:
+        request.add_finished_callback(fail)
+    assert "a finished callback of a task failed" in caplog.text
     assert len(manager.stack) == before
 
 

@@ -2,13 +2,15 @@ import logging
 
 import pytest
 import transaction
+import zope.sqlalchemy
 from celery.exceptions import Ignore, Reject
 from pyramid.threadlocal import get_current_request
 from pyramid_retry import RetryableException, mark_error_retryable
 
 from pyramid_celery_tm import RequestAwareTask, TransactionalTask
 from pyramid_celery_tm.app import celery_app
-from pyramid_celery_tm.exceptions import NotConfigured
+from pyramid_celery_tm.deferral import open_transaction
+from pyramid_celery_tm.exceptions import ForeignTransaction, NotConfigured
 from pyramid_celery_tm.request import open_request
 from tests.application import Note, add, bound_add, configure, make_config, queued, texts
 
@@ -213,6 +215,31 @@ def test_a_request_aware_task_begins_and_commits_as_it_likes(registry):
 
     aware(body).apply()
     assert texts(registry) == ["a", "b"]
+
+
+def test_what_a_task_writes_through_the_threads_manager_is_neither_lost_in_silence_nor_leaked(registry):
+    def body(request, text):
+        session = registry["dbsession_factory"]()
+        zope.sqlalchemy.register(session)  # with transaction.manager, as before pyramid_tm had request.tm
+        session.add(Note(text=text))
+        session.flush()
+        if text == "fails":
+            raise ValueError
+
+    task = transactional(body)
+    assert isinstance(task.apply(("lost",)).result, ForeignTransaction)
+    assert isinstance(task.apply(("fails",)).result, ValueError)
+    assert open_transaction(transaction.manager) is None
+    assert texts(registry) == []
+
+
+def test_what_a_request_aware_task_leaves_open_in_the_threads_manager_is_aborted_too(registry, caplog):
+    def body(request):
+        transaction.manager.begin()
+
+    aware(body).apply()
+    assert "task test.body left a transaction open" in caplog.text
+    assert open_transaction(transaction.manager) is None
 
 
 def test_what_a_request_aware_task_leaves_open_is_aborted_with_a_warning(registry, caplog):
