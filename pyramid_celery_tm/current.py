@@ -18,7 +18,7 @@ from pyramid.threadlocal import get_current_request
 
 from . import savepoints
 from .deferral import Call, Calls, Release, Send, calls_of
-from .request import sessions_of
+from .request import is_tasks_own, sessions_of
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +63,15 @@ def find_place(request: Any = None, tm: Any = None) -> Place | None:
     if calls is None:
         return None
     return Place(calls, request if tm in (None, own) else None)
+
+
+def in_web_request(request: Any = None) -> bool:
+    """Whether a call is made for a browser that waits: then it may not wait long for a broker.
+
+    :param request: a request given by hand, or ``None``.
+    """
+    request = request if request is not None else get_current_request()
+    return request is not None and not is_tasks_own(request) and not _at_once.get()
 
 
 @contextmanager

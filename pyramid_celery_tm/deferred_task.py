@@ -12,7 +12,7 @@ from celery import Task
 from celery.utils import uuid
 
 from . import eager, publish
-from .current import Place, at_once, before_next, find_place
+from .current import Place, at_once, before_next, find_place, in_web_request
 from .results import DeferredResult
 from .signatures import DeferredSignature, take_origin
 
@@ -51,10 +51,11 @@ class DeferredTask(Task):
         place = find_place(origin.request, origin.tm) if self._defers(args, kwargs) else None
         publish.warn_of_redelivery(self.app, self.name, options.get("countdown"), options.get("eta"))
         options.update(link=link, link_error=link_error, shadow=shadow, task_id=task_id)
-        if place is None and (producer or "connection" in options or self.app.conf.task_always_eager):
-            return super().apply_async(args, kwargs, producer=producer, **options)
         if place is None:
-            return publish.send_now(self._message(args, kwargs, options))
+            given = producer or "connection" in options or self.app.conf.task_always_eager
+            if not given and self._defers(args, kwargs) and in_web_request(origin.request):
+                return publish.send_now(self._message(args, kwargs, options))
+            return super().apply_async(args, kwargs, producer=producer, **options)
         # A producer or connection of now is somebody else's by the time of the commit: group() passes one to each
         # member and gives it back to its pool when the last one has been called.
         for live in ("connection", "publisher"):

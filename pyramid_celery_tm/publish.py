@@ -131,13 +131,12 @@ def send(messages: Sequence[Message], release: Release) -> None:
 
 
 def send_now(message: Message) -> DeferredResult:
-    """Send a message whose call belongs to no transaction; bounded in time like those of a commit.
+    """Send a message of a web request that has no transaction any more; bounded in time like those of its commit.
 
     :returns: the result of the call.
     :raises kombu.exceptions.OperationalError: the broker does not answer.
     """
-    with message.app.connection_for_write()._reraise_as_library_errors():  # noqa: SLF001 - as Celery.send_task does
-        _publish(message)
+    _publish(message)
     _add_to_parent(message)
     return message.result
 
@@ -145,7 +144,10 @@ def send_now(message: Message) -> DeferredResult:
 def _publish(message: Message) -> None:
     message.start_clocks()
     app = message.app
-    with _producers(app).acquire(block=True, timeout=SECONDS_PER_OPERATION) as producer:
+    with (
+        _producers(app).acquire(block=True, timeout=SECONDS_PER_OPERATION) as producer,
+        producer.connection._reraise_as_library_errors(),  # noqa: SLF001 - as Celery.send_task does
+    ):
         # A result store of keys and values (Redis) only wants to subscribe early here, and does so again when it is
         # asked for the result; on a store that is down that would take 20 seconds. Others (RPC) declare a queue.
         if not isinstance(app.backend, BaseKeyValueStoreBackend) and not message.result.ignored:

@@ -25,6 +25,8 @@ from .exceptions import SiteUrlMissing
 
 logger = logging.getLogger(__name__)
 
+_TASK = "pyramid_celery_tm.task"
+
 SITE_URL_SETTINGS = ("site_url", "websauna.site_url")
 
 
@@ -68,6 +70,11 @@ def open_request(registry: Registry) -> Iterator[Request]:
             context.end()
 
 
+def is_tasks_own(request: Any) -> bool:
+    """Whether a request is the dummy of a task, and not one of a browser."""
+    return _TASK in getattr(request, "environ", ())
+
+
 def sessions_of(request: Any) -> list[Session]:
     """The SQLAlchemy sessions that a request has made so far, under whatever name (``dbsession``, as a rule)."""
     found = [_unscoped(value) for value in vars(request).values()]
@@ -89,6 +96,7 @@ def _make_request(registry: Registry) -> Request:
     request.registry = registry
     # Both, for pyramid_tm reads the environment (its ``tm`` is an ordinary request method), and without pyramid_tm
     # nobody else would set the attribute.
+    request.environ[_TASK] = True
     request.environ["tm.manager"] = request.tm = TransactionManager(explicit=True)
     return request
 

@@ -11,6 +11,7 @@ from celery.app.task import Task
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kombu.exceptions import OperationalError
+from pyramid.testing import DummyRequest
 
 from pyramid_celery_tm import publish
 from pyramid_celery_tm.app import celery_app
@@ -218,11 +219,11 @@ def test_a_slow_broker_is_bounded_too(registry, redis_url, caplog, monkeypatch):
 
 
 @pytest.mark.parametrize("broken", ["stop", "freeze"])
-def test_a_call_without_a_transaction_is_bounded_and_raises(own_broker, valkey, broken):
+def test_a_call_of_a_web_request_after_its_transaction_is_bounded_and_raises(own_broker, valkey, broken):
     getattr(valkey, broken)()
     started = time.monotonic()
     with pytest.raises(OperationalError):
-        add.delay(1)
+        add.delay(DummyRequest(tm=None), 1)
     assert time.monotonic() - started < BOUND
     if broken == "freeze":
         valkey.thaw()
