@@ -51,12 +51,13 @@ def includeme(config: Configurator) -> None:
 
     - Adds the directive ``config.configure_celery(ini)``: Celery's configuration is read from the sections
       ``[celery]``, ``[celery:NAME]``, ``[celerybeat:NAME]`` and ``[celeryroute:TASK]`` of the INI file.
-    - Adds nothing to requests and registers no tween: the tasks find the transaction of the current request in
-      ``request.tm``, where pyramid_tm or the application puts it.
+    - Registers no tween: the tasks find the transaction of the current request in ``request.tm``, where pyramid_tm or
+      the application puts it. A subscriber notes when a request has its response.
 
     Including it twice is harmless.
     """
     config.add_directive("configure_celery", ".app.configure_celery")
+    config.add_subscriber(".request.note_answer", "pyramid.events.NewRequest")
 
 
 def __getattr__(name: str) -> Any:

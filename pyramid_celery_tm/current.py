@@ -18,7 +18,7 @@ from pyramid.threadlocal import get_current_request
 
 from . import savepoints
 from .deferral import Call, Calls, Release, Send, calls_of
-from .request import is_tasks_own, sessions_of
+from .request import is_answered, sessions_of
 
 logger = logging.getLogger(__name__)
 
@@ -65,13 +65,12 @@ def find_place(request: Any = None, tm: Any = None) -> Place | None:
     return Place(calls, request if tm in (None, own) else None)
 
 
-def in_web_request(request: Any = None) -> bool:
-    """Whether a call is made for a browser that waits: then it may not wait long for a broker.
+def comes_after_response(request: Any = None) -> bool:
+    """Whether a call is made in a response callback, a finished callback, or a subscriber to ``NewResponse``.
 
     :param request: a request given by hand, or ``None``.
     """
-    request = request if request is not None else get_current_request()
-    return request is not None and not is_tasks_own(request) and not _at_once.get()
+    return is_answered(request if request is not None else get_current_request()) and not _at_once.get()
 
 
 @contextmanager

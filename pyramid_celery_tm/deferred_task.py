@@ -12,7 +12,8 @@ from celery import Task
 from celery.utils import uuid
 
 from . import eager, publish
-from .current import Place, at_once, before_next, find_place, in_web_request
+from .current import Place, at_once, before_next, comes_after_response, find_place
+from .deferral import Release
 from .results import DeferredResult
 from .signatures import DeferredSignature, take_origin
 
@@ -53,8 +54,11 @@ class DeferredTask(Task):
         options.update(link=link, link_error=link_error, shadow=shadow, task_id=task_id)
         if place is None:
             given = producer or "connection" in options or self.app.conf.task_always_eager
-            if not given and self._defers(args, kwargs) and in_web_request(origin.request):
-                return publish.send_now(self._message(args, kwargs, options))
+            if not given and self._defers(args, kwargs) and comes_after_response(origin.request):
+                # The work is saved and the browser waits: as at the commit, what fails now is logged.
+                message = self._message(args, kwargs, options)
+                publish.send([message], Release())
+                return message.result
             return super().apply_async(args, kwargs, producer=producer, **options)
         # A producer or connection of now is somebody else's by the time of the commit: group() passes one to each
         # member and gives it back to its pool when the last one has been called.

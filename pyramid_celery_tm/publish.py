@@ -130,17 +130,6 @@ def send(messages: Sequence[Message], release: Release) -> None:
             _add_to_parent(message)
 
 
-def send_now(message: Message) -> DeferredResult:
-    """Send a message of a web request that has no transaction any more; bounded in time like those of its commit.
-
-    :returns: the result of the call.
-    :raises kombu.exceptions.OperationalError: the broker does not answer.
-    """
-    _publish(message)
-    _add_to_parent(message)
-    return message.result
-
-
 def _publish(message: Message) -> None:
     message.start_clocks()
     app = message.app

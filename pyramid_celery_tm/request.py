@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
+from pyramid.events import NewRequest
 from pyramid.interfaces import IRequestFactory
 from pyramid.registry import Registry
 from pyramid.request import Request, apply_request_extensions
@@ -25,7 +26,7 @@ from .exceptions import SiteUrlMissing
 
 logger = logging.getLogger(__name__)
 
-_TASK = "pyramid_celery_tm.task"
+_ANSWERED = "pyramid_celery_tm.answered"
 
 SITE_URL_SETTINGS = ("site_url", "websauna.site_url")
 
@@ -70,9 +71,21 @@ def open_request(registry: Registry) -> Iterator[Request]:
             context.end()
 
 
-def is_tasks_own(request: Any) -> bool:
-    """Whether a request is the dummy of a task, and not one of a browser."""
-    return _TASK in getattr(request, "environ", ())
+def note_answer(event: NewRequest) -> None:
+    """Note when a web request has its response: its transaction is over then. A subscriber.
+
+    Being the first response callback of the request it runs before those of the application.
+    """
+    event.request.add_response_callback(_answered)
+
+
+def _answered(request: Request, response: object) -> None:
+    request.environ[_ANSWERED] = True
+
+
+def is_answered(request: Any) -> bool:
+    """Whether a request has its response, and its work is saved."""
+    return _ANSWERED in getattr(request, "environ", ())
 
 
 def sessions_of(request: Any) -> list[Session]:
@@ -96,7 +109,6 @@ def _make_request(registry: Registry) -> Request:
     request.registry = registry
     # Both, for pyramid_tm reads the environment (its ``tm`` is an ordinary request method), and without pyramid_tm
     # nobody else would set the attribute.
-    request.environ[_TASK] = True
     request.environ["tm.manager"] = request.tm = TransactionManager(explicit=True)
     return request
 

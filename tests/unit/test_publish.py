@@ -11,7 +11,7 @@ from celery.app.task import Task
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kombu.exceptions import OperationalError
-from pyramid.testing import DummyRequest
+from webtest import TestApp
 
 from pyramid_celery_tm import publish
 from pyramid_celery_tm.app import celery_app
@@ -219,14 +219,31 @@ def test_a_slow_broker_is_bounded_too(registry, redis_url, caplog, monkeypatch):
 
 
 @pytest.mark.parametrize("broken", ["stop", "freeze"])
-def test_a_call_of_a_web_request_after_its_transaction_is_bounded_and_raises(own_broker, valkey, broken):
+def test_a_call_after_the_response_does_not_turn_saved_work_into_an_error(valkey, caplog, broken):
+    def view(request):
+        request.add_response_callback(lambda request, response: add.delay(1))
+        request.add_finished_callback(lambda request: add.delay(2))
+        return {}
+
+    config = make_config()
+    config.add_view(view, route_name="page", renderer="json")
+    configure(config, valkey.url(), result_backend="cache+memory://")
+    app = TestApp(config.make_wsgi_app())
+    app.get("/page/1", status=200)
+    assert [message["args"] for message in queued(valkey.url())] == [[1], [2]]
     getattr(valkey, broken)()
     started = time.monotonic()
-    with pytest.raises(OperationalError):
-        add.delay(DummyRequest(tm=None), 1)
-    assert time.monotonic() - started < BOUND
+    app.get("/page/1", status=200)
+    assert time.monotonic() - started < 2 * BOUND
+    assert caplog.text.count("was not sent") == 2
     if broken == "freeze":
         valkey.thaw()
+
+
+def test_a_call_of_a_script_without_a_transaction_raises(own_broker, valkey):
+    valkey.stop()
+    with open_request(own_broker), pytest.raises(OperationalError):
+        add.delay(1)
 
 
 def test_a_broker_that_was_restarted_is_found_again(own_broker, valkey):
