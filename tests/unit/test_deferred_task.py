@@ -6,7 +6,7 @@ from pyramid.testing import DummyRequest
 
 from pyramid_celery_tm.app import celery_app
 from pyramid_celery_tm.exceptions import NotSerializable, ResultNotAvailable
-from tests.application import add, background, bound_add, heavy, plain, queued, total
+from tests.application import add, background, bound_add, heavy, plain, queued, total, worker
 
 
 @pytest.fixture
@@ -272,3 +272,12 @@ def test_tasks_are_routed_by_their_kind(tm, redis_url):
 
 def test_apply_leaves_the_request_out(request_):
     assert add.apply((request_, 1, 2)).get() == 3
+
+
+def test_a_result_can_be_promised_to_a_function(registry):
+    seen = []
+    result = add.delay(1, 2)
+    result.then(seen.append)
+    with worker():
+        assert result.get(timeout=20) == 3
+    assert seen == [result]

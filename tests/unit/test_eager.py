@@ -190,3 +190,12 @@ def test_a_promise_may_stand_in_a_keyword(registry):
             find_place(), celery_app.tasks["add"].apply, celery_app.tasks["add"], (1,), {"y": first}, {"task_id": "x"}
         )
     assert result.get() == 3
+
+
+def test_an_eager_task_may_be_replaced(registry):
+    def body(self, request):
+        return self.replace(add.si(1, 1))
+
+    task = celery_app.task(base=TransactionalTask, name="test.replaced", bind=True, lazy=False, shared=False)(body)
+    assert task.apply().get() == 2
+    del celery_app.tasks["test.replaced"]
