@@ -175,6 +175,8 @@ def warn_of_redelivery(app: Celery, name: str, countdown: float | None, eta: dat
     and a worker that holds a task until its time has come has not acknowledged it.
     """
     seconds = countdown or ((maybe_make_aware(eta) - app.now()).total_seconds() if isinstance(eta, datetime) else 0)
+    if not seconds:
+        return
     limit = app.conf.broker_transport_options.get("visibility_timeout", 3600)
     if seconds > limit and app.producer_pool.connections.connection.transport.driver_type == "redis":
         logger.warning(
