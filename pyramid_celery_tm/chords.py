@@ -38,7 +38,7 @@ class DeferredChords:
     """Mixed into a result backend."""
 
     def apply_chord(self, header_result_args: Any, body: Signature, **options: Any) -> None:
-        """Prepare a chord before its header is sent: with the commit, if its body waits for one."""
+        """Prepare a chord before its header is sent: with the commit, if its body or header waits for one."""
         set_up = partial(super().apply_chord, header_result_args, body, **options)  # type: ignore[misc]
         # Celery has put the options of the call into those of the body, and is about to copy them deeply.
         body["options"] = by_reference(body.options)
