@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from .current import on_commit
     from .inspector import queue_length
+    from .ledger import LedgerMixin
     from .preload import celery_app
     from .redis import get_redis
     from .task import RequestAwareTask, TransactionalTask
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 warnings.filterwarnings("ignore", "pkg_resources is deprecated as an API", UserWarning)
 
 __all__ = [
+    "LedgerMixin",
     "RequestAwareTask",
     "TransactionalTask",
     "celery_app",
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "LedgerMixin": ".ledger",
     "RequestAwareTask": ".task",
     "TransactionalTask": ".task",
     "celery_app": ".preload",
@@ -51,12 +54,15 @@ def includeme(config: Configurator) -> None:
 
     - Adds the directive ``config.configure_celery(ini)``: Celery's configuration is read from the sections
       ``[celery]``, ``[celery:NAME]``, ``[celerybeat:NAME]`` and ``[celeryroute:TASK]`` of the INI file.
+    - Adds the directive ``config.configure_ledger(model, engine)``: calls are kept in a table of the application's, so
+      that none that was committed is lost, and no effect of a ``TransactionalTask`` happens twice.
     - Registers no tween: the tasks find the transaction of the current request in ``request.tm``, where pyramid_tm or
       the application puts it. A subscriber notes when a request has its response.
 
     Including it twice is harmless.
     """
     config.add_directive("configure_celery", ".app.configure_celery")
+    config.add_directive("configure_ledger", ".app.configure_ledger")
     config.add_subscriber(".request.note_answer", "pyramid.events.NewRequest")
 
 

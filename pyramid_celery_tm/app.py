@@ -16,12 +16,14 @@ from celery.loaders.app import AppLoader
 from kombu import Exchange, Queue, pools
 from pyramid.config import Configurator
 from pyramid.registry import Registry
+from sqlalchemy import Engine
 
-from . import publish
+from . import delivery, publish, relay
 from .chords import BACKENDS
 from .connections import discard_inherited
 from .exceptions import SettingsError
 from .ini import read_sections
+from .ledger import KEY, Ledger, LedgerMixin, read_policy
 from .maps import replace_map_tasks
 from .pyramid_celery_import import celery_app
 from .request import site_url
@@ -62,6 +64,32 @@ def configure_celery(config: Configurator, ini: str | Mapping[str, str]) -> None
     )
 
 
+def configure_ledger(config: Configurator, model: type[LedgerMixin], engine: Engine) -> None:
+    """The directive ``config.configure_ledger``: keep calls in a table, so that none is lost and none happens twice.
+
+    :param model: the application's model, a child of :class:`pyramid_celery_tm.LedgerMixin`.
+    :param engine: the engine of the database in which the table is, and on which the sessions of requests are.
+    :raises pyramid_celery_tm.exceptions.SettingsError: settings with the prefix ``tasks.`` are at fault, all at once.
+    """
+    introspectable = config.introspectable("celery", "ledger", model.__name__, "ledger")
+    introspectable.update(model=model, engine=engine)
+    # Before configure_celery, whose defaults depend on it.
+    config.action(
+        "pyramid_celery_tm.configure_ledger",
+        _register_ledger,
+        (config.registry, model, engine),
+        introspectables=(introspectable,),
+        order=-1,
+    )
+
+
+def _register_ledger(registry: Registry, model: Any, engine: Engine) -> None:
+    policy, faults = read_policy(registry.settings or {})
+    if faults:
+        raise SettingsError("settings", faults)
+    registry[KEY] = Ledger(model.__table__, engine, policy)
+
+
 def configure(registry: Registry, ini: str, variables: Mapping[str, str] | None = None) -> None:
     """Configure Celery outside of a ``Configurator``, as a command does for an application that did not do so itself.
 
@@ -90,7 +118,7 @@ def read_settings(ini: str, variables: Mapping[str, str] | None = None) -> dict[
 def apply_settings(app: Celery, registry: Registry, ini: str, values: Mapping[str, Any]) -> None:
     """Give the app a configuration and a Pyramid application in place of what it had."""
     _check(registry, ini, values)
-    values = _with_queues(dict(values))
+    values = _with_defaults(_with_queues(dict(values)), registry)
     if app.configured and app.conf.get("PYRAMID_SETTINGS") != values:
         _forget(app, values)
     app.loader = Loader(app=app)
@@ -101,6 +129,8 @@ def apply_settings(app: Celery, registry: Registry, ini: str, values: Mapping[st
     app.set_current()
     app.set_default()
     app.on_after_finalize.connect(replace_map_tasks, dispatch_uid=replace_map_tasks.__qualname__)
+    delivery.connect()
+    relay.connect()
     signals.worker_process_init.connect(discard_inherited, dispatch_uid=discard_inherited.__qualname__)
 
 
@@ -148,6 +178,17 @@ def _with_queues(values: dict[str, Any]) -> dict[str, Any]:
     values["task_routes"] = [values.get("task_routes") or {}, route_by_kind]
     # Celery 6 will do so by itself and warns of it at each start until then.
     values.setdefault("broker_connection_retry_on_startup", True)
+    return values
+
+
+def _with_defaults(values: dict[str, Any], registry: Registry) -> dict[str, Any]:
+    broker = values.get("broker_url") or "amqp://"
+    if isinstance(broker, str) and broker.startswith(("amqp", "pyamqp")):
+        # Without it RabbitMQ loses what it was given in the moment before its end, and nobody is told.
+        options = values.get("broker_transport_options") or {}
+        values["broker_transport_options"] = {"confirm_publish": True, **options}
+    if KEY in registry:
+        values.setdefault("beat_scheduler", "pyramid_celery_tm.beat:LedgerScheduler")
     return values
 
 

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 before_next: ContextVar[tuple[Send, Any] | None] = ContextVar("pyramid_celery_tm_before_next", default=None)
 
 _at_once: ContextVar[bool] = ContextVar("pyramid_celery_tm_at_once", default=False)
+_within: ContextVar[Any] = ContextVar("pyramid_celery_tm_within", default=None)
 
 
 def is_request(value: object) -> bool:
@@ -56,6 +57,8 @@ def find_place(request: Any = None, tm: Any = None) -> Place | None:
     """
     if _at_once.get():
         return None
+    if request is None and tm is None:
+        tm = _within.get()
     if request is None:
         request = get_current_request()
     own = getattr(request, "tm", None)
@@ -84,6 +87,21 @@ def at_once() -> Iterator[None]:
         yield
     finally:
         _at_once.reset(token)
+
+
+def is_at_once() -> bool:
+    """Whether this is such a block."""
+    return _at_once.get()
+
+
+@contextmanager
+def within(tm: Any) -> Iterator[None]:
+    """Within this block calls belong to the transaction of this manager, unless another one is given by hand."""
+    token = _within.set(tm)
+    try:
+        yield
+    finally:
+        _within.reset(token)
 
 
 def on_commit(callback: Callable[[], object], request: Any = None, tm: Any = None) -> None:

@@ -69,14 +69,17 @@ class Calls:
     Calls are never taken out of the list, only marked: a position in it stays valid as a savepoint.
     """
 
-    def __init__(self, transaction: ITransaction) -> None:
+    def __init__(self, transaction: ITransaction, manager: Any) -> None:
         self.transaction = transaction
+        self.manager = manager
         self.calls: list[Call] = []
         self.next: int | None = None
         self.over = False
         self.aborted_by: _DataManager | None = None
         self.data_manager: _DataManager | None = None
         self.release = Release()
+        self._write: Callable[[], object] | None = None
+        self._is_written = False
 
     def is_over(self) -> bool:
         """Whether a call has come too late to wait: what was held has gone out, or has been dropped for good.
@@ -102,6 +105,27 @@ class Calls:
             self.calls.insert(self.next, call)
             self.next += 1
         return call
+
+    def write_with(self, join: Callable[[], object], write: Callable[[], object]) -> None:
+        """Have what is held written down as well, in the same transaction; the first one who asks for it is heard.
+
+        :param join: called when the commit begins: the last moment for others to join the transaction.
+        :param write: called when every other resource has been told to prepare, and before any of them votes.
+        """
+        if self._write is None:
+            self._write = write
+            self.transaction.addBeforeCommitHook(join)
+
+    @property
+    def is_written(self) -> bool:
+        """Whether ``write`` has been called, or never will be: a call made now comes late."""
+        return self._is_written or self.data_manager is None
+
+    def write(self) -> None:
+        """Write down what is held, if anybody has asked for it."""
+        self._is_written = True
+        if self._write is not None:
+            self._write()
 
     def waiting(self) -> list[Call]:
         """The calls that would go out if the transaction committed now."""
@@ -183,7 +207,7 @@ def calls_of(manager: Any) -> Calls | None:
     try:
         calls: Calls = transaction.data(Calls)
     except KeyError:
-        calls = Calls(transaction)
+        calls = Calls(transaction, manager)
         transaction.set_data(Calls, calls)
         transaction.addAfterCommitHook(calls.finish)
     return None if calls.is_over() else calls
@@ -216,7 +240,11 @@ def _commit(commit: Callable[[], None], release: Release, asked_again: Any) -> N
 
 @implementer(ISavepointDataManager)
 class _DataManager:
-    """Takes part in a transaction for the sake of its savepoints; has nothing to commit and always votes yes."""
+    """Takes part in a transaction for the sake of its savepoints, and to have what is held written down.
+
+    It votes yes: its sort key brings it before the database, which has flushed when this is told to commit (that came
+    with ``tpc_begin``) and commits when it is told to vote.
+    """
 
     transaction_manager = None
 
@@ -236,7 +264,8 @@ class _DataManager:
 
     def tpc_begin(self, transaction: ITransaction) -> None: ...
 
-    def commit(self, transaction: ITransaction) -> None: ...
+    def commit(self, transaction: ITransaction) -> None:
+        self.calls.write()
 
     def tpc_vote(self, transaction: ITransaction) -> None: ...
 

@@ -11,9 +11,10 @@ from typing import Any
 from celery import Task
 from celery.utils import uuid
 
-from . import eager, publish
+from . import eager, publish, record
 from .current import Place, at_once, before_next, comes_after_response, find_place
 from .deferral import Release
+from .ledger import Ledger
 from .results import DeferredResult
 from .signatures import DeferredSignature, take_origin
 
@@ -26,6 +27,9 @@ class DeferredTask(Task):
     """
 
     abstract = True
+
+    #: Whether a worker that runs a call of it tells the ledger.
+    is_claimed = False
 
     def apply_async(
         self,
@@ -49,9 +53,13 @@ class DeferredTask(Task):
         :raises pyramid_celery_tm.exceptions.NotSerializable: an argument cannot travel in a message.
         """
         origin, args, kwargs = take_origin(args, kwargs, options)
-        place = find_place(origin.request, origin.tm) if self._defers(args, kwargs) else None
-        publish.warn_of_redelivery(self.app, self.name, options.get("countdown"), options.get("eta"))
+        defers = self._defers(args, kwargs)
+        place = find_place(origin.request, origin.tm) if defers else None
+        ledger = record.ledger_of(self.app) if defers else None
         options.update(link=link, link_error=link_error, shadow=shadow, task_id=task_id)
+        if ledger is not None:
+            return self._enter(ledger, place, args, kwargs, _without_live(options))
+        publish.warn_of_redelivery(self.app, self.name, options.get("countdown"), options.get("eta"))
         if place is None:
             given = producer or "connection" in options or self.app.conf.task_always_eager
             if not given and self._defers(args, kwargs) and comes_after_response(origin.request):
@@ -60,11 +68,7 @@ class DeferredTask(Task):
                 publish.send([message], Release())
                 return message.result
             return super().apply_async(args, kwargs, producer=producer, **options)
-        # A producer or connection of now is somebody else's by the time of the commit: group() passes one to each
-        # member and gives it back to its pool when the last one has been called.
-        for live in ("connection", "publisher"):
-            options.pop(live, None)
-        return self._hold(place, args, kwargs, options)
+        return self._hold(place, args, kwargs, _without_live(options))
 
     def _defers(self, args: Any, kwargs: Any) -> bool:
         return True
@@ -82,10 +86,20 @@ class DeferredTask(Task):
         message.result.call = place.hold(publish.send, message)
         return message.result
 
-    def _message(self, args: Any, kwargs: Any, options: dict[str, Any]) -> publish.Message:
+    def _enter(self, ledger: Ledger, place: Place | None, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+        """Hold a call that has a row in the ledger, or send it now."""
+        message = self._message(args, kwargs, options, identify=True, hold_longer_than=ledger.policy.eta_threshold)
+        entry = record.Entry(ledger, message=message, claimed=self.is_claimed)
+        if place is None:
+            record.send_now(entry)
+        else:
+            message.result.call = record.hold(place, entry)
+        return message.result
+
+    def _message(self, args: Any, kwargs: Any, options: dict[str, Any], **further: Any) -> publish.Message:
         self._check_arguments(args, kwargs)
         options["shadow"] = options["shadow"] or self.shadow_name(args, kwargs, options)
-        options = {"ignore_result": self.ignore_result, **self._get_exec_options(), **options}
+        options = {"ignore_result": self.ignore_result, **self._get_exec_options(), **options, **further}
         return publish.build(self.app, self.name, args, kwargs, task_type=self, **options)
 
     def _check_arguments(self, args: Any, kwargs: Any) -> None:
@@ -129,3 +143,9 @@ class DeferredTask(Task):
             return super().on_replace(sig)
         with at_once():
             return super().on_replace(sig)
+
+
+def _without_live(options: dict[str, Any]) -> dict[str, Any]:
+    # A producer or connection of now is somebody else's by the time of the commit: group() passes one to each member
+    # and gives it back to its pool when the last one has been called.
+    return {name: value for name, value in options.items() if name not in ("connection", "publisher")}

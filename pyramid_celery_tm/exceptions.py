@@ -9,6 +9,8 @@
     +-- NotSerializable    (a kombu EncodeError)   an argument cannot travel in a message
     +-- ResultNotAvailable (a RuntimeError)        the result of a call that has not been sent
     +-- ForeignTransaction (a RuntimeError)        a task wrote into a transaction that is not its own
+    +-- TransactionEnded   (a RuntimeError)        a task committed or replaced the transaction that it is claimed in
+    +-- TooManyStarts      (a RuntimeError)        a call was started again and again, and never finished
     +-- NotConfigured      (a RuntimeError)        a task runs, or a command starts, without an application
     +-- BackupFailed       (a RuntimeError)        the backup script is missing, failed, or took too long
     +-- BadArgument        (a ValueError)          an argument of a command is not what it has to be
@@ -58,6 +60,14 @@ class ResultNotAvailable(TaskSystemError, RuntimeError):
 
 class ForeignTransaction(TaskSystemError, RuntimeError):
     """A task wrote into the thread's ``transaction.manager``, which nobody commits; its own is ``request.tm``."""
+
+
+class TransactionEnded(TaskSystemError, RuntimeError):
+    """A task committed its transaction, or began another one: what it does after that could happen twice."""
+
+
+class TooManyStarts(TaskSystemError, RuntimeError):
+    """A call was started as often as ``tasks.max_starts`` allows and never finished; it may be what kills its workers."""
 
 
 class NotConfigured(TaskSystemError, RuntimeError):

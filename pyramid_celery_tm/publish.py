@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,9 +26,9 @@ from celery.utils.time import maybe_make_aware
 from kombu import Connection, Producer, pools
 
 from .deferral import Release
-from .freeze import freeze
+from .freeze import Payload, dump, freeze
 from .results import DeferredResult
-from .signatures import without_live_objects
+from .signatures import give_ids, without_live_objects
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,8 @@ class Message:
     :ivar options: how to publish it: queue, exchange, routing key, serializer and the like.
     :ivar countdown: seconds from the commit until the task is due, or ``None``.
     :ivar expires: seconds from the commit until the task is void, or ``None``.
-    :ivar result: what the caller was given.
+    :ivar result: what the caller was given; ``None`` for a message that another process was asked for.
+    :ivar payload: the body in ``content``, as it travels.
     """
 
     app: Celery
@@ -61,8 +62,9 @@ class Message:
     options: dict[str, Any]
     countdown: float | None
     expires: float | None
-    result: DeferredResult
+    result: DeferredResult | None
     add_to_parent: bool
+    payload: Payload
 
     def start_clocks(self) -> None:
         """Count ``countdown`` and ``expires`` from now, the commit, and not from the call."""
@@ -79,30 +81,42 @@ class Message:
         return f"{self.name}[{headers['id']}] args={headers['argsrepr']} kwargs={headers['kwargsrepr']}"
 
 
-def build(app: Celery, name: str, args: Any, kwargs: Any, **options: Any) -> Message:
+def build(app: Celery, name: str, args: Any, kwargs: Any, *, identify: bool = False, hold_longer_than: float | None = None, **options: Any) -> Message:
     """The message that ``app.send_task`` with these arguments would publish now.
 
+    :param identify: whether to give the callbacks their ids now: whoever calls them again, calls the same ones.
+    :param hold_longer_than: seconds; a call with a longer delay will be kept and sent when it is nearly due, and so its
+        message must not ask the broker for the delay, as one to a quorum queue of RabbitMQ does.
     :param options: those of :meth:`celery.Celery.send_task`.
     :raises pyramid_celery_tm.exceptions.NotSerializable: an argument cannot travel in a message.
     """
     recorder = _Recorder(app)
+    delay = (options.get("countdown"), options.get("eta"))
+    eta = None
+    if hold_longer_than is not None and (seconds := _delay(app, *delay)) > hold_longer_than:
+        options.update(countdown=None, eta=None)
+        eta = (app.now() + timedelta(seconds=seconds)).isoformat()
     add_to_parent = options.pop("add_to_parent", True)
     # Unbound: the stand-in is not a Celery app, it only answers like one.
     result = type(app).send_task(
         recorder, name, args, kwargs, add_to_parent=False, result_cls=partial(DeferredResult, app=app), **options
     )
     content, publish_options = recorder.recorded
+    if eta is not None:
+        content.headers["eta"] = eta
     if publish_options.get("headers"):
         publish_options["headers"] = freeze(name, publish_options["headers"], "json")
+    payload = dump(name, _body(content, identify=identify), publish_options.get("serializer") or app.conf.task_serializer)
     return Message(
         app,
         name,
-        _freeze(app, name, content, publish_options),
+        content._replace(body=payload.load()),
         publish_options,
-        options.get("countdown"),
+        delay[0],
         options["expires"] if isinstance(options.get("expires"), int | float) else None,
         result,
         add_to_parent,
+        payload,
     )
 
 
@@ -112,11 +126,21 @@ def send(messages: Sequence[Message], release: Release) -> None:
     :param messages: in the order in which they were called.
     :param release: not used.
     """
+    send_each(messages, _not_sent)
+
+
+def send_each(messages: Sequence[Message], on_failure: Callable[[Message, Exception], None]) -> list[Message]:
+    """Send messages, in a bounded time and without raising anything.
+
+    :param on_failure: is told of each message that was not sent, or perhaps not, and why.
+    :returns: those that the broker has.
+    """
+    sent: list[Message] = []
     waited = 0.0
     problem: Exception | None = None
     for message in messages:
         if waited >= SECONDS_PER_OPERATION:
-            _not_sent(message, problem or TimeoutError("the broker is too slow"))
+            on_failure(message, problem or TimeoutError("the broker is too slow"))
             continue
         started = time.monotonic()
         try:
@@ -124,10 +148,12 @@ def send(messages: Sequence[Message], release: Release) -> None:
         except Exception as error:  # noqa: BLE001 - whatever it is, the data is saved and the others go on
             problem = error
             waited += time.monotonic() - started
-            _not_sent(message, error)
+            on_failure(message, error)
         else:
             waited += max(time.monotonic() - started - _SECONDS_PER_MESSAGE, 0)
+            sent.append(message)
             _add_to_parent(message)
+    return sent
 
 
 def _publish(message: Message) -> None:
@@ -139,8 +165,9 @@ def _publish(message: Message) -> None:
     ):
         # A result store of keys and values (Redis) only wants to subscribe early here, and does so again when it is
         # asked for the result; on a store that is down that would take 20 seconds. Others (RPC) declare a queue.
-        if not isinstance(app.backend, BaseKeyValueStoreBackend) and not message.result.ignored:
-            app.backend.on_task_call(producer, message.result.id)
+        result = message.result
+        if result is not None and not isinstance(app.backend, BaseKeyValueStoreBackend) and not result.ignored:
+            app.backend.on_task_call(producer, result.id)
         app.amqp.send_task_message(producer, message.name, message.content, **_publish_options(producer, message))
 
 
@@ -153,7 +180,7 @@ def _publish_options(producer: Producer, message: Message) -> dict[str, Any]:
 
 def _add_to_parent(message: Message) -> None:
     parent = message.app.current_worker_task
-    if parent and message.add_to_parent:
+    if parent and message.add_to_parent and message.result is not None:
         parent.add_trail(message.result)
 
 
@@ -161,11 +188,12 @@ def _not_sent(message: Message, error: Exception) -> None:
     logger.error("task %s was not sent after the commit: %s: %s", message.describe(), type(error).__name__, error)
 
 
-def _freeze(app: Celery, name: str, content: Any, options: dict[str, Any]) -> Any:
-    serializer = options.get("serializer") or app.conf.task_serializer
+def _body(content: Any, *, identify: bool) -> Any:
     args, kwargs, embed = content.body
     embed = {key: without_live_objects(value) for key, value in embed.items()}
-    return content._replace(body=tuple(freeze(name, (args, kwargs, embed), serializer)))
+    for callback in (*(embed["callbacks"] or ()), *(embed["errbacks"] or ())) if identify else ():
+        give_ids(callback)
+    return args, kwargs, embed
 
 
 def warn_of_redelivery(app: Celery, name: str, countdown: float | None, eta: datetime | None) -> None:
@@ -174,7 +202,7 @@ def warn_of_redelivery(app: Celery, name: str, countdown: float | None, eta: dat
     Redis delivers a message again that was not acknowledged within its visibility timeout (kombu's default: an hour),
     and a worker that holds a task until its time has come has not acknowledged it.
     """
-    seconds = countdown or ((maybe_make_aware(eta) - app.now()).total_seconds() if isinstance(eta, datetime) else 0)
+    seconds = _delay(app, countdown, eta)
     if not seconds:
         return
     limit = app.conf.broker_transport_options.get("visibility_timeout", 3600)
@@ -186,6 +214,14 @@ def warn_of_redelivery(app: Celery, name: str, countdown: float | None, eta: dat
             seconds,
             limit,
         )
+
+
+def _delay(app: Celery, countdown: float | None, eta: datetime | str | None) -> float:
+    """How many seconds from now a call is due; 0 for now."""
+    if countdown or not eta:
+        return countdown or 0
+    moment = datetime.fromisoformat(eta) if isinstance(eta, str) else eta
+    return float((maybe_make_aware(moment) - app.now()).total_seconds())
 
 
 _connections: WeakKeyDictionary[Celery, Connection] = WeakKeyDictionary()

@@ -29,12 +29,13 @@ def follow(transaction: ITransaction, call: Call, sessions: Iterable[Session] = 
     :param sessions: sessions that belong to the transaction though they have not joined it yet: one joins with its
         first statement, which may come after the call in the same block.
     """
-    for session in {*_joined(transaction), *sessions}:
+    for session in {*joined_sessions(transaction), *sessions}:
         for nested in _open_savepoints(session):
             _noted(session).setdefault(nested, []).append(call)
 
 
-def _joined(transaction: Any) -> Iterator[Session]:
+def joined_sessions(transaction: Any) -> Iterator[Session]:
+    """The sessions that have joined a transaction."""
     # ``transaction`` has no public way to ask who joined; its own manager reads this attribute as well.
     for resource in transaction._resources:  # noqa: SLF001
         if isinstance(resource, SessionDataManager) and resource.session is not None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from celery import Signature
+from celery.utils import uuid
 
 from .current import is_request
 
@@ -94,6 +95,27 @@ def without_live_objects(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [without_live_objects(item) for item in value]
     return value
+
+
+def give_ids(signature: dict[str, Any]) -> None:
+    """Give a signature, or the members of a canvas, the ids that their calls will have; those that have one keep it.
+
+    :param signature: plain, as it comes out of a message; changed in place.
+    """
+    kwargs = signature.get("kwargs") or {}
+    match signature.get("subtask_type"):
+        case "group" | "chain":
+            members = kwargs.get("tasks")
+        case "chord":
+            header = kwargs.get("header")
+            members = [*(header if isinstance(header, list) else [header]), kwargs.get("body")]
+        case _:
+            members = None
+            options = signature.get("options") or {}
+            signature["options"] = {**options, "task_id": options.get("task_id") or uuid()}
+    for member in members or ():
+        if isinstance(member, dict):
+            give_ids(member)
 
 
 def _is_live(value: object) -> bool:

@@ -24,8 +24,10 @@ from .conflicts import is_conflict
 from .current import is_request
 from .deferral import open_transaction
 from .deferred_task import DeferredTask
+from .delivery import CLAIM_ATTEMPTS, Delivery, deliver, delivery_of
 from .exceptions import ForeignTransaction, NotConfigured
 from .request import open_request
+from .work import Work
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +39,17 @@ class RequestAwareTask(DeferredTask):
     transaction manager of the task's own in which nothing was begun: ``with request.tm:`` begins and commits, as often
     as the task likes. What it leaves open is aborted, with a warning.
 
-    A call made while a transaction is open leaves when that transaction commits, and never otherwise. It may leave
-    more than once and be lost (a broker restarted empty, a worker killed): such a task should bear both.
+    A call made while a transaction is open leaves when that transaction commits, and never otherwise. It runs **at
+    least once**: with a ledger it is sent again until it has run to its end, without one it may be lost, too (a broker
+    restarted empty, a worker killed). So it may begin more often than it ends, and what it does to the outside should
+    bear that: hand its id (``self.request.id``, with ``bind=True``) on as the idempotency key, which is the same in
+    each run and each retry.
 
     Websauna's class of this name; the request is a dummy, and ``request.route_url`` needs the setting ``site_url``.
     """
 
     abstract = True
+    is_claimed = True
 
     @classmethod
     def on_bound(cls, app: Celery) -> None:
@@ -64,10 +70,20 @@ class RequestAwareTask(DeferredTask):
         its own.
         """
         if _is_executing(self):
-            return self._execute(self.run, args, kwargs)
+            delivery = delivery_of(self)
+            if delivery is None:
+                return self._execute(self.run, args, kwargs)
+            return deliver(delivery, partial(self._execute_delivered, delivery, args, kwargs))
         if args and is_request(args[0]):
             return super().__call__(*args, **kwargs)
         return self._execute(super().__call__, args, kwargs)
+
+    def _execute_delivered(self, delivery: Delivery, args: Any, kwargs: Any) -> Any:
+        delivery.start(delivery.ledger.policy.resend_after)
+        result = self._execute(self.run, args, kwargs)
+        if not delivery.runs_again:
+            delivery.succeeded(result)
+        return result
 
     def _execute(self, run: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         with open_request(_registry(self)) as request:
@@ -96,6 +112,9 @@ class TransactionalTask(RequestAwareTask):
     function again, with a fresh request and session, up to ``tasks.attempts`` times in all (default 3); that is not a
     retry in Celery's count, and tasks called by the failed attempt are dropped with it.
 
+    With a ledger its effect on the database happens **exactly once**, however often its message is delivered: the call
+    is claimed in this very transaction, before the function is called. Therefore the function may not commit it.
+
     Websauna's class of this name.
     """
 
@@ -104,32 +123,45 @@ class TransactionalTask(RequestAwareTask):
     #: How often the function is run at most while it meets conflicts; ``None``: the setting ``tasks.attempts``.
     attempts: int | None = None
 
-    def _execute(self, run: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        registry = _registry(self)
-        attempts = self.attempts or int((registry.settings or {}).get("tasks.attempts", 3))
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                return self._attempt(registry, run, args, kwargs)
-            except _Conflict as conflict:
-                if attempt >= attempts:
-                    raise conflict.error from None
-                logger.info("task %s met a conflict in attempt %d: %s", self.name, attempt, conflict.error)
-            time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - spreads load, guards no secret
+    def _execute_delivered(self, delivery: Delivery, args: Any, kwargs: Any) -> Any:
+        delivery.start()
+        return self._execute(self.run, args, kwargs, delivery)
 
-    def _attempt(self, registry: Registry, run: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    def _execute(
+        self, run: Callable[..., Any], args: Any, kwargs: Any, delivery: Delivery | None = None
+    ) -> Any:
+        registry = _registry(self)
+        limits = {False: self.attempts or int((registry.settings or {}).get("tasks.attempts", 3)), True: CLAIM_ATTEMPTS}
+        met = {False: 0, True: 0}
+        while True:
+            try:
+                return self._attempt(registry, run, args, kwargs, delivery)
+            except _Conflict as conflict:
+                met[conflict.in_claim] += 1
+                if met[conflict.in_claim] >= limits[conflict.in_claim]:
+                    raise conflict.error from None
+                logger.info("task %s met a conflict in attempt %d: %s", self.name, sum(met.values()), conflict.error)
+            time.sleep(random.uniform(0, min(0.05 * 2 ** sum(met.values()), 1.0)))  # noqa: S311 - spreads load
+
+    def _attempt(
+        self, registry: Registry, run: Callable[..., Any], args: Any, kwargs: Any, delivery: Delivery | None
+    ) -> Any:
         with open_request(registry) as request:
+            work = None if delivery is None else Work(delivery, request)
             request.tm.begin()
             foreign = open_transaction(thread_manager)
             request.environ["tm.active"] = True  # as pyramid_tm marks a request whose transaction it manages
             try:
+                if work is not None:
+                    work.claim()
                 result = run(request, *args, **kwargs)
                 if _abort_foreign(foreign):
                     raise ForeignTransaction(
                         f"task {self.name} began a transaction of the thread's transaction.manager, which is not the"
                         " task's and was aborted: register the session with request.tm"
                     )
+                if work is not None:
+                    work.answer(result)
                 _end(open_transaction(request.tm))
             except BaseException as error:
                 transaction = open_transaction(request.tm)
@@ -139,17 +171,20 @@ class TransactionalTask(RequestAwareTask):
                     transaction.abort()
                 _abort_foreign(foreign)
                 if conflict:
-                    raise _Conflict(error) from error
+                    raise _Conflict(error, in_claim=work is not None and not work.is_claimed) from error
                 raise
-            return result
+        if work is not None and not work.is_saved:
+            work.delivery.succeeded(result)
+        return result
 
 
 class _Conflict(Exception):
     """An attempt failed with ``error``, and another one may succeed."""
 
-    def __init__(self, error: BaseException) -> None:
+    def __init__(self, error: BaseException, *, in_claim: bool) -> None:
         super().__init__(error)
         self.error = error
+        self.in_claim = in_claim
 
 
 def _abort_foreign(before: ITransaction | None) -> bool:

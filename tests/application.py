@@ -16,7 +16,7 @@ from sqlalchemy import ForeignKey, String, create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 from sqlalchemy.pool import NullPool
 
-from pyramid_celery_tm import RequestAwareTask, TransactionalTask
+from pyramid_celery_tm import LedgerMixin, RequestAwareTask, TransactionalTask
 from pyramid_celery_tm.app import apply_settings, celery_app
 
 QUEUES = ("celery", "heavy", "background")
@@ -34,8 +34,15 @@ class Note(Base):
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("note.id"))
 
 
-def make_config(url=None, pool=NullPool, **settings):
-    """An application as the Pyramid cookiecutter makes it: explicit transactions, a session per request."""
+class TaskRecord(LedgerMixin, Base):
+    __tablename__ = "task_record"
+
+
+def make_config(url=None, pool=NullPool, *, ledger=False, **settings):
+    """An application as the Pyramid cookiecutter makes it: explicit transactions, a session per request.
+
+    With ``ledger`` its tasks are kept in the table of :class:`TaskRecord`.
+    """
     settings = {"tm.manager_hook": pyramid_tm.explicit_manager, **settings}
     config = Configurator(settings=settings, package=pyramid_tm)
     config.include("pyramid_tm")
@@ -47,6 +54,8 @@ def make_config(url=None, pool=NullPool, **settings):
         factory = sessionmaker(bind=engine)
         config.registry["engine"], config.registry["dbsession_factory"] = engine, factory
         config.add_request_method(make_session, "dbsession", reify=True)
+        if ledger:
+            config.configure_ledger(TaskRecord, engine)
     return config
 
 
@@ -80,6 +89,13 @@ def texts(registry):
     """The committed notes."""
     with registry["dbsession_factory"]() as session:
         return [note.text for note in session.query(Note).order_by(Note.id)]
+
+
+def records(registry):
+    """The rows of the ledger, in the order of their calls."""
+    with registry["dbsession_factory"]() as session:
+        session.expire_on_commit = False
+        return session.query(TaskRecord).order_by(TaskRecord.created_at, TaskRecord.id).all()
 
 
 @contextmanager

@@ -22,9 +22,10 @@ from tests.source import LIBRARY, ROOT, Import, Module, committed, dotted, modul
 FLOORS = {
     1: "exceptions ini settings request deferral redis freeze conflicts connections keeper metrics "
     "pyramid_celery_import command_logging schedule_check unacked",
-    2: "savepoints current signatures results publish eager backup ledger throttle transition states",
-    3: "task deferred_task chords maps",
-    4: "app background executors beat",
+    2: "savepoints current signatures results publish eager backup ledger sessions throttle transition "
+    "states",
+    3: "record delivery work task deferred_task chords maps",
+    4: "app background executors beat relay",
     5: "builtin_tasks inspector startup preload __init__",
     6: "scripts testing dashboard",
 }

@@ -1,0 +1,164 @@
+"""What a worker asks and says: may this message run, what came of it.
+
+A claim is a write: the row of the call, and no other, decides which of the copies of a message has an effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Select, case, select, update
+from sqlalchemy.orm import Session
+
+from . import Ledger, outbox
+from .model import State, utcnow
+
+#: How long a worker may take to send what follows a task before another one is asked to, in seconds.
+FOLLOW_UP = 30.0
+
+#: The states in which a call may run.
+OPEN = (State.PENDING, State.SENT)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the ledger knows of a call that cannot be claimed.
+
+    :ivar state: where it stands; ``None`` where there is no row.
+    :ivar result: what it returned or raised, as JSON.
+    :ivar error: why it failed; ``None`` if it did not.
+    """
+
+    state: State | None
+    result: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What identifies a message to the ledger.
+
+    :ivar task_id: the id of the task.
+    :ivar name: the name of the task. Another task may have taken the place, and the id, of the one in the message.
+    :ivar retries: retries in Celery's count. Only the newest try may run.
+    :ivar followed: whether there is anything to send after the task.
+    """
+
+    task_id: str
+    name: str
+    retries: int = 0
+    followed: bool = False
+
+    def outcome(self) -> dict[str, Any]:
+        """What the row says once the task has run."""
+        now = utcnow()
+        if self.followed:
+            return {"state": State.ANSWERED, "due_at": now + timedelta(seconds=FOLLOW_UP), "finished_at": now}
+        return {"state": State.DONE, "due_at": None, "finished_at": now}
+
+
+def claim(ledger: Ledger, session: Session, wanted: Claim, *, counted: bool = False) -> bool:
+    """Claim a call in the transaction of its task: the effect is to happen if, and only if, this commits.
+
+    :param counted: whether :func:`begin` has counted this start.
+    :returns: whether it may run. If not, :func:`look` says why.
+    """
+    table = ledger.table
+    statement = update(table).where(table.c.id == _claimable(ledger, wanted).scalar_subquery())
+    statement = statement.values(**wanted.outcome(), starts=table.c.starts + (0 if counted else 1))
+    return session.execute(statement.returning(table.c.id), execution_options=_PLAIN).scalar() is not None
+
+
+def adopt(ledger: Ledger, session: Session, wanted: Claim, queue: str | None) -> bool:
+    """Claim a call that was not written into the ledger when it was made: its message came from elsewhere.
+
+    :returns: whether it may run.
+    """
+    row = {"id": wanted.task_id, "name": wanted.name, "queue": queue, "retries": wanted.retries, "starts": 1}
+    row.update(wanted.outcome(), sends=1, due_at=None)
+    return bool(outbox.add(ledger, session, [row])) or claim(ledger, session, wanted)
+
+
+def begin(ledger: Ledger, wanted: Claim, lease: float | None = None) -> int | None:
+    """Note and commit that a call starts, before it does.
+
+    For a task without a transaction to claim it in; and for a message that has come before, because only what is
+    committed is still known when the task kills its worker.
+
+    :param lease: seconds in which the relay leaves the call alone; ``None`` for a call that is claimed next.
+    :returns: how often it was started, with this time; ``None`` where it may not run.
+    """
+    c = ledger.table.c
+    # The start before this one was never noted if the task killed its worker.
+    values: dict[str, Any] = {"starts": case((c.starts > 1, c.starts), else_=1) + 1}
+    if lease is not None:
+        values = {"starts": c.starts + 1, "due_at": utcnow() + timedelta(seconds=lease)}
+    statement = update(ledger.table).where(c.id == _claimable(ledger, wanted).scalar_subquery()).values(values)
+    with ledger.autocommit() as connection:
+        return connection.execute(statement.returning(c.starts)).scalar()
+
+
+def look(ledger: Ledger, connection: Connection | Session, task_id: str) -> Known:
+    """What is known of a call."""
+    table = ledger.table
+    statement = select(table.c.state, table.c.result, table.c.error).where(table.c.id == task_id)
+    row = connection.execute(statement).first()
+    return Known(None) if row is None else Known(State(row.state), row.result, row.error)
+
+
+def answer(ledger: Ledger, session: Session, task_id: str, values: Mapping[str, Any]) -> None:
+    """Change the row of a claimed call, in the transaction that claimed it."""
+    table = ledger.table
+    session.execute(update(table).where(table.c.id == task_id).values(dict(values)), execution_options=_PLAIN)
+
+
+def settle(ledger: Ledger, wanted: Claim, values: Mapping[str, Any]) -> None:
+    """Write the outcome of a call in a transaction of its own: there is none to write it in, or it was rolled back.
+
+    :param values: beside what an outcome always says: ``result``, ``error``, ``traceback``, ``state``.
+    """
+    table = ledger.table
+    statement = update(table).where(table.c.id == wanted.task_id, table.c.name == wanted.name)
+    statement = statement.where(table.c.state.in_(OPEN), table.c.retries <= wanted.retries)
+    with ledger.autocommit() as connection:
+        connection.execute(statement.values({**wanted.outcome(), **values}))
+
+
+def finish(ledger: Ledger, task_id: str) -> None:
+    """Note that what follows a call is on its way."""
+    table = ledger.table
+    state = case((table.c.error.is_(None), State.DONE), else_=State.FAILED)
+    statement = update(table).where(table.c.id == task_id, table.c.state == State.ANSWERED)
+    with ledger.autocommit() as connection:
+        connection.execute(statement.values(state=state, due_at=None))
+
+
+def _claimable(ledger: Ledger, wanted: Claim) -> Select[Any]:
+    c = ledger.table.c
+    return (
+        select(c.id)
+        .where(c.id == wanted.task_id, c.name == wanted.name, c.state.in_(OPEN), c.retries <= wanted.retries)
+        .with_for_update(skip_locked=True)
+    )
+
+
+#: The session has nothing to synchronize: no object of the application's stands for these rows.
+_PLAIN = {"synchronize_session": False}
+
+
+def revoke(ledger: Ledger, task_id: str, reason: str) -> None:
+    """Note that a call will not run; waits for one that was running a moment ago."""
+    table = ledger.table
+    values: dict[str, Any] = {"state": State.REVOKED, "error": reason, "due_at": None, "finished_at": utcnow()}
+    with ledger.autocommit() as connection:
+        connection.execute(update(table).where(table.c.id == task_id, table.c.state.in_(OPEN)).values(values))
+
+
+def let_go(ledger: Ledger, task_id: str, at: datetime) -> None:
+    """Have the relay look at a call at this time: whoever ran it is gone."""
+    table = ledger.table
+    with ledger.autocommit() as connection:
+        connection.execute(update(table).where(table.c.id == task_id, table.c.state.in_(OPEN)).values(due_at=at))

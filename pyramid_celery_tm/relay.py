@@ -1,0 +1,163 @@
+"""Sends what is left over in the ledger: calls that have not reached the broker, or were sent and never finished.
+
+A relay is a loop. Each worker runs one in a thread, ``ws-celery relay`` is one; any number of them share the work.
+It needs no code of tasks, and it holds no transaction open while it speaks to the broker.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from threading import Event, Thread
+from typing import Any
+
+from celery import Celery, signals
+from celery.worker import state
+from kombu.exceptions import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
+
+from . import publish, record
+from .ledger import Ledger, backlog, inbox
+
+logger = logging.getLogger(__name__)
+
+#: How often a relay looks for rows that are old enough to be deleted, in seconds.
+PURGE_EVERY = 60.0
+#: How long a relay leaves a database or a broker alone that does not answer, in seconds.
+PAUSE = 5.0
+
+
+class Relay:
+    """One relay.
+
+    :param app: the app that sends.
+    :param ledger: the ledger, with connections of its own where the process forks.
+    :param held: the ids of the calls that this process has in its hands; they are not sent again.
+    """
+
+    def __init__(self, app: Celery, ledger: Ledger, held: Callable[[], list[str]] = list) -> None:
+        self.app = app
+        self.ledger = ledger
+        self.held = held
+        self._stopping = Event()
+        # A third of the time after which another relay would take them for lost.
+        self._chores = [
+            _Chore(self._purge, PURGE_EVERY),
+            _Chore(self._renew, ledger.policy.resend_after / 3),
+        ]
+        if ledger.policy.relay:
+            self._chores.append(_Chore(self.send_due, 0))
+
+    def run(self) -> None:
+        """Do what is to be done, again and again, until :meth:`stop`."""
+        while not self._stopping.is_set():
+            # Not in step with the others.
+            pause = self.ledger.policy.relay_interval * random.uniform(0.8, 1.2)  # noqa: S311 - guards no secret
+            try:
+                for chore in self._chores:
+                    chore.do()
+            except (SQLAlchemyError, OperationalError) as error:
+                logger.warning("the relay pauses: %s: %s", type(error).__name__, str(error).split("\n", 1)[0])
+                pause = max(pause, PAUSE)
+            except Exception:
+                # One that nobody expects must not end the promise.
+                logger.exception("the relay pauses")
+                pause = max(pause, PAUSE)
+            self._stopping.wait(pause)
+
+    def stop(self) -> None:
+        """Have :meth:`run` return soon."""
+        self._stopping.set()
+
+    def send_due(self) -> int:
+        """Send what is due, batch after batch.
+
+        :returns: how many calls were sent.
+        :raises kombu.exceptions.OperationalError: the broker did not take them all; the rest comes again.
+        :raises sqlalchemy.exc.SQLAlchemyError: the database does not answer.
+        """
+        sent = 0
+        while not self._stopping.is_set():
+            taken = backlog.take(self.ledger)
+            sent += self._send(taken)
+            if len(taken) < self.ledger.policy.relay_batch:
+                break
+        return sent
+
+    def _send(self, taken: Sequence[backlog.Waiting]) -> int:
+        loaded = {}
+        for row in taken:
+            message, claimed = record.unpack(self.app, row.name, row.message)
+            message.content.headers[record.HEADER] = row.sends + 1
+            loaded[id(message)] = (message, row, claimed)
+        problems: list[Exception] = []
+        messages = [message for message, _, _ in loaded.values()]
+        done = publish.send_each(messages, lambda message, problem: problems.append(problem))
+        rows = [loaded[id(message)][1:] for message in done]
+        backlog.note_sent(self.ledger, [row for row, _ in rows], [row.id for row, claimed in rows if not claimed])
+        if rows:
+            logger.info("the relay sent %d calls: %s", len(rows), _names([row for row, _ in rows]))
+        if problems:
+            raise OperationalError(f"the broker did not take {len(problems)} of {len(taken)} calls: {problems[0]}")
+        return len(rows)
+
+    def _renew(self) -> None:
+        backlog.renew(self.ledger, self.held())
+
+    def _purge(self) -> None:
+        while not self._stopping.is_set() and backlog.purge(self.ledger) == backlog.BITE:
+            pass
+
+
+class _Chore:
+    """Something that is done every so many seconds."""
+
+    def __init__(self, action: Callable[[], object], seconds: float) -> None:
+        self.action = action
+        self.seconds = seconds
+        self.next = time.monotonic() + seconds
+
+    def do(self) -> None:
+        if time.monotonic() >= self.next:
+            self.action()
+            self.next = time.monotonic() + self.seconds
+
+
+def _names(rows: Sequence[backlog.Waiting]) -> str:
+    return ", ".join(f"{row.name}[{row.id}]" for row in rows[:10]) + (", ..." if len(rows) > 10 else "")
+
+
+def held_by_worker() -> list[str]:
+    """The ids of the messages that this worker has taken and not finished; Celery's list, which another thread changes."""
+    while True:
+        try:
+            return list(state.requests)
+        except RuntimeError:  # it changed meanwhile
+            continue
+
+
+def _start_with_worker(sender: Any, **_: Any) -> None:
+    app = sender.app
+    ledger = record.ledger_of(app)
+    if ledger is None:
+        return
+    relay = Relay(app, ledger.apart(), held_by_worker)
+    thread = Thread(target=relay.run, name="relay", daemon=True)
+    signals.worker_shutting_down.connect(lambda **_: relay.stop(), weak=False)
+    thread.start()
+
+
+def _revoked(request: Any, terminated: bool, expired: bool, sender: Any = None, **_: Any) -> None:  # noqa: FBT001
+    ledger = record.ledger_of(request.task.app if hasattr(request, "task") else sender.app)
+    if ledger is not None:
+        reason = "expired" if expired else "terminated" if terminated else "revoked"
+        # In a thread: the row of a task that was just terminated is locked until the database has noticed its end.
+        Thread(target=inbox.revoke, args=(ledger.apart(), request.id, reason), daemon=True).start()
+
+
+def connect() -> None:
+    """Run a relay in each worker of this process, and tell the ledger of what workers discard."""
+    signals.worker_ready.connect(_start_with_worker, dispatch_uid=f"{__name__}.start")
+    signals.task_revoked.connect(_revoked, dispatch_uid=f"{__name__}.revoked")
