@@ -18,7 +18,7 @@ from pyramid.config import Configurator
 from pyramid.registry import Registry
 from sqlalchemy import Engine
 
-from . import delivery, publish, relay
+from . import aftermath, publish, relay
 from .chords import BACKENDS
 from .connections import discard_inherited
 from .exceptions import SettingsError
@@ -129,7 +129,7 @@ def apply_settings(app: Celery, registry: Registry, ini: str, values: Mapping[st
     app.set_current()
     app.set_default()
     app.on_after_finalize.connect(replace_map_tasks, dispatch_uid=replace_map_tasks.__qualname__)
-    delivery.connect()
+    aftermath.connect()
     relay.connect()
     signals.worker_process_init.connect(discard_inherited, dispatch_uid=discard_inherited.__qualname__)
 

@@ -15,10 +15,12 @@ from functools import partial
 from threading import Thread
 from typing import Any
 
-from celery import Signature
-from celery.backends import cache, database, redis, rpc
+from celery import Signature, states
+from celery.backends import base, cache, database, redis, rpc
 from celery.result import ResultSet
+from celery.utils.functional import _regen
 
+from . import aftermath, chord_parts, record
 from .current import before_next, find_place
 from .deferral import Release
 from .publish import SECONDS_PER_OPERATION
@@ -33,6 +35,9 @@ _RESULTS = "result backend"
 #: The ids of the headers whose chords are being called inside a transaction; one may stand in the header of another.
 _being_called: ContextVar[frozenset[str]] = ContextVar("pyramid_celery_tm_chords", default=frozenset())
 
+#: The same for those that the ledger knows.
+_in_ledger: ContextVar[frozenset[str]] = ContextVar("pyramid_celery_tm_chords_in_ledger", default=frozenset())
+
 
 class DeferredChords:
     """Mixed into a result backend."""
@@ -44,6 +49,11 @@ class DeferredChords:
         body["options"] = by_reference(body.options)
         origin, _, _ = take_origin((), {}, dict(body.options))
         place = find_place(origin.request, origin.tm)
+        ledger = record.ledger_of(self.app)  # type: ignore[attr-defined]
+        if ledger is not None and _is_known(header_result_args[1]) and (_is_ours(body) or _has_ours(header_result_args[1])):
+            chord_parts.enter(ledger, place, *header_result_args)
+            _in_ledger.set(_in_ledger.get() | {header_result_args[0]})
+            return
         if place is not None:
             _being_called.set(_being_called.get() | {header_result_args[0]})
         if place is not None and (_is_ours(body) or _has_ours(header_result_args[1])):
@@ -57,12 +67,30 @@ class DeferredChords:
         Celery does it before it calls the last task of the header. If that one waits for the commit, so does this; if
         it is a plain Celery task and leaves at once, :meth:`on_task_call` does it just before.
         """
+        if group_id in _in_ledger.get():
+            _in_ledger.set(_in_ledger.get() - {group_id})
+            return
         set_up = partial(super().set_chord_size, group_id, chord_size)  # type: ignore[misc]
         if group_id in _being_called.get():
             _being_called.set(_being_called.get() - {group_id})
             before_next.set((_set_up_each, set_up))
         else:
             set_up()
+
+    def on_chord_part_return(self, request: Any, state: str, result: Any, **options: Any) -> None:
+        """Called when a task of a header has ended."""
+        ledger = record.ledger_of(self.app)  # type: ignore[attr-defined]
+        if ledger is not None and request.group and request.id:
+            error = result if state in states.PROPAGATE_STATES else None
+            if chord_parts.return_part(self, ledger, request, error, result):
+                return
+        super().on_chord_part_return(request, state, result, **options)  # type: ignore[misc]
+
+    def mark_as_failure(self, task_id: str, exc: BaseException, *args: Any, **options: Any) -> None:
+        """Called for a task that failed; by the worker's main process if its child cannot say so."""
+        ledger = record.ledger_of(self.app)  # type: ignore[attr-defined]
+        if ledger is None or not aftermath.is_left_to_relay(ledger, task_id, exc, options.get("request")):
+            super().mark_as_failure(task_id, exc, *args, **options)  # type: ignore[misc]
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Called for a task that is being sent now."""
@@ -79,6 +107,15 @@ class DeferredChords:
                 member.check_sent()
             self.add_pending_result(member)  # type: ignore[attr-defined]
         return super().iter_native(result, **options)  # type: ignore[misc]
+
+
+class DisabledBackend(DeferredChords, base.DisabledBackend):
+    """No results. Chords need none where there is a ledger."""
+
+    def ensure_chords_allowed(self) -> None:
+        """As Celery's, which allows none."""
+        if record.ledger_of(self.app) is None:
+            super().ensure_chords_allowed()
 
 
 class RedisBackend(DeferredChords, redis.RedisBackend):
@@ -103,6 +140,7 @@ class CacheBackend(DeferredChords, cache.CacheBackend):
 
 #: What Celery's loader puts in place of its own classes.
 BACKENDS = {
+    "disabled": f"{__name__}:DisabledBackend",
     "redis": f"{__name__}:RedisBackend",
     "rediss": f"{__name__}:RedisBackend",
     "sentinel": f"{__name__}:SentinelBackend",
@@ -120,6 +158,11 @@ def _is_ours(body: Signature) -> bool:
 def _has_ours(results: Any) -> bool:
     # Not of a generator, which would be exhausted; its results are plain ones to Redis, too, and nothing is written.
     return isinstance(results, list) and any(isinstance(result, DeferredResult) for result in results)
+
+
+def _is_known(results: Any) -> bool:
+    # A lazy header keeps what it has given.
+    return isinstance(results, list | tuple | _regen)
 
 
 def _set_up_each(set_ups: Sequence[Callable[[], object]], release: Release) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from celery import Task, signals
+from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
 from kombu import serialization
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 CLAIM_ATTEMPTS = 20
 
 #: Marks the context of a task that something follows, and that is not finished before that is sent.
-_FOLLOWED = "_pyramid_celery_tm_followed"
+FOLLOWED = "_pyramid_celery_tm_followed"
 
 
 class Twin(Exception):
@@ -129,13 +129,13 @@ class Delivery:
         context = self.task.request
         followed = bool(context.errbacks or context.chain or context.chord)
         values: dict[str, Any] = {
-            "result": _dumps(self.task.backend.prepare_exception(error, serializer="json")),
+            "result": dumps(self.task.backend.prepare_exception(error, serializer="json")),
             "error": f"{type(error).__name__}: {error}",
             "traceback": "".join(tracebacks.format_exception(error)),
         }
         outcome = self.claim.outcome() if followed else {"state": State.FAILED, "due_at": None}
         if followed:
-            vars(context)[_FOLLOWED] = True
+            vars(context)[FOLLOWED] = True
         self._settle({**outcome, **values})
 
     def _settle(self, values: dict[str, Any]) -> None:
@@ -155,10 +155,10 @@ class Delivery:
             return None
         context = self.task.request
         if known.state is State.ANSWERED:  # whoever ran it may be gone, and what follows may not have been sent
-            vars(context)[_FOLLOWED] = True
+            vars(context)[FOLLOWED] = True
         else:
             context.callbacks = context.errbacks = context.chain = context.chord = None
-        value = None if known.result is None else _loads(known.result)
+        value = None if known.result is None else loads(known.result)
         if known.error is not None:
             raise self.task.backend.exception_to_python(value)
         return Outcome(value)
@@ -171,7 +171,7 @@ class Delivery:
         if value is None:
             return None
         try:
-            return _dumps(value)
+            return dumps(value)
         except serialization.EncodeError:
             if self.task.ignore_result and not self.claim.followed:
                 return None
@@ -199,7 +199,7 @@ def delivery_of(task: Task) -> Delivery | None:
         return None
     followed = bool(context.callbacks or context.chain or context.chord)
     if followed:
-        vars(context)[_FOLLOWED] = True
+        vars(context)[FOLLOWED] = True
     claim = inbox.Claim(context.id, task.name, context.retries or 0, followed)
     sends = context.get(HEADER)
     redelivered = bool((context.delivery_info or {}).get("redelivered"))
@@ -265,28 +265,12 @@ def is_disconnect(error: BaseException) -> bool:
     return bool(error.connection_invalidated) or getattr(error.orig, "sqlstate", "") is None
 
 
-def _finished(sender: Task, **_: Any) -> None:
-    """What follows a task is on its way. A receiver of Celery's signals ``task_success`` and ``task_failure``."""
-    context = sender.request
-    if vars(context).get(_FOLLOWED):
-        ledger = ledger_of(sender.app)
-        if ledger is not None:
-            try:
-                inbox.finish(ledger, context.id)
-            except SQLAlchemyError:
-                logger.exception("task %s could not be marked as done; what follows it is sent again", context.id)
-
-
-def connect() -> None:
-    """Hear of tasks that end, in this process and its children."""
-    for signal in (signals.task_success, signals.task_failure):
-        signal.connect(_finished, dispatch_uid=f"{__name__}.finished")
-
-
-def _dumps(value: Any) -> str:
+def dumps(value: Any) -> str:
+    """A result as text."""
     _, _, data = serialization.dumps(value, "json")
     return data.decode() if isinstance(data, bytes) else data
 
 
-def _loads(text: str) -> Any:
+def loads(text: str | None) -> Any:
+    """A result from text."""
     return serialization.loads(text, "application/json", "utf-8", accept={"application/json"})

@@ -19,7 +19,7 @@ from kombu.exceptions import OperationalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from . import publish, record
-from .ledger import Ledger, backlog, inbox
+from .ledger import Ledger, backlog
 
 logger = logging.getLogger(__name__)
 
@@ -149,15 +149,6 @@ def _start_with_worker(sender: Any, **_: Any) -> None:
     thread.start()
 
 
-def _revoked(request: Any, terminated: bool, expired: bool, sender: Any = None, **_: Any) -> None:  # noqa: FBT001
-    ledger = record.ledger_of(request.task.app if hasattr(request, "task") else sender.app)
-    if ledger is not None:
-        reason = "expired" if expired else "terminated" if terminated else "revoked"
-        # In a thread: the row of a task that was just terminated is locked until the database has noticed its end.
-        Thread(target=inbox.revoke, args=(ledger.apart(), request.id, reason), daemon=True).start()
-
-
 def connect() -> None:
-    """Run a relay in each worker of this process, and tell the ledger of what workers discard."""
+    """Run a relay in each worker of this process."""
     signals.worker_ready.connect(_start_with_worker, dispatch_uid=f"{__name__}.start")
-    signals.task_revoked.connect(_revoked, dispatch_uid=f"{__name__}.revoked")

@@ -50,7 +50,7 @@ def _of_request(ledger: Ledger, request: Any) -> Session | None:
 
 
 def _own(ledger: Ledger, manager: Any) -> Session:
-    session = Session(ledger.engine)
+    session = Session(ledger.committing)
     zope.sqlalchemy.register(session, transaction_manager=manager)
     return session
 

@@ -24,7 +24,7 @@ FLOORS = {
     "pyramid_celery_import command_logging schedule_check unacked",
     2: "savepoints current signatures results publish eager backup ledger sessions throttle transition "
     "states",
-    3: "record delivery work task deferred_task chords maps",
+    3: "record delivery aftermath work task deferred_task chord_parts chords maps",
     4: "app background executors beat relay",
     5: "builtin_tasks inspector startup preload __init__",
     6: "scripts testing dashboard",

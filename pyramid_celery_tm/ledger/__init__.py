@@ -63,8 +63,13 @@ class Ledger:
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """A short transaction of the ledger's own, whatever level of isolation the application prefers."""
-        with self._engine("READ COMMITTED").begin() as connection:
+        with self.committing.begin() as connection:
             yield connection
+
+    @property
+    def committing(self) -> Engine:
+        """The engine, for short transactions that see what others have committed meanwhile."""
+        return self._engine("READ COMMITTED")
 
     @contextmanager
     def autocommit(self) -> Iterator[Connection]:

@@ -18,7 +18,7 @@ Row = Mapping[str, Any]
 
 #: What a row has that does not say otherwise.
 _DEFAULTS: dict[str, Any] = {
-    **dict.fromkeys(("queue", "message", "due_at", "eta", "expires_at", "finished_at", "result", "chord_id")),
+    **dict.fromkeys(("queue", "message", "due_at", "eta", "expires_at", "finished_at", "result", "error", "chord_id")),
     "retries": 0,
     "starts": 0,
     "sends": 0,

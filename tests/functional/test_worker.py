@@ -12,9 +12,9 @@ from tests.functional.apps.notes import committed, fails
 from tests.services import wait_until
 
 
-@pytest.fixture
-def registry(postgresql_url, redis_url):
-    return configure(make_config(postgresql_url), redis_url)
+@pytest.fixture(params=[False, True], ids=["without a ledger", "with a ledger"])
+def registry(postgresql_url, redis_url, request):
+    return configure(make_config(postgresql_url, ledger=request.param), redis_url)
 
 
 @pytest.fixture
