@@ -17,7 +17,7 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import Task, signals
 from sqlalchemy.exc import SQLAlchemyError
 
-from .delivery import FOLLOWED
+from .delivery import FOLLOWED, RETURNED
 from .ledger import Ledger, State, inbox, utcnow
 from .record import HEADER, ledger_of
 
@@ -32,12 +32,19 @@ def connect() -> None:
 
 
 def is_left_to_relay(ledger: Ledger, task_id: str, error: BaseException, context: Any) -> bool:
-    """Whether a failure that only the worker's main process can tell of is none yet.
+    """Whether a failure that Celery wants to note is none of the task's.
 
-    A child that was killed says nothing about its task, which is sent again. One that was killed because the task took
-    too long does, and that is written into the row.
+    The task may have returned, and what came after it failed: a result backend that was down. It is sent again, and
+    then only what follows it is done again. A child that was killed says nothing about its task either. One that was
+    killed because the task took too long does, and that is written into the row.
     """
-    if context is None or context.get(HEADER) is None:
+    if context is None:
+        return False
+    if vars(context).pop(RETURNED, False):
+        vars(context).pop(FOLLOWED, None)
+        logger.warning("task %s has run, and what follows it is tried again: %s", task_id, error)
+        return True
+    if context.get(HEADER) is None:
         return False
     if isinstance(error, WorkerLostError):
         logger.warning("task %s lost its worker and is sent again: %s", task_id, error)

@@ -31,6 +31,8 @@ CLAIM_ATTEMPTS = 20
 
 #: Marks the context of a task that something follows, and that is not finished before that is sent.
 FOLLOWED = "_pyramid_celery_tm_followed"
+#: Marks the context of a task that has returned, and whose effect is saved.
+RETURNED = "_pyramid_celery_tm_returned"
 
 
 class Twin(Exception):
@@ -161,6 +163,7 @@ class Delivery:
         value = None if known.result is None else loads(known.result)
         if known.error is not None:
             raise self.task.backend.exception_to_python(value)
+        vars(context)[RETURNED] = True
         return Outcome(value)
 
     def encode(self, value: Any) -> str | None:
@@ -214,7 +217,7 @@ def deliver(delivery: Delivery, run: Callable[[], Any]) -> Any:
     replaced = False
     with afterwards() as delivery.asked:
         try:
-            return run()
+            result = run()
         except Twin:
             return _as_twin(delivery)
         except BaseException as error:
@@ -223,6 +226,9 @@ def deliver(delivery: Delivery, run: Callable[[], Any]) -> Any:
             replaced = isinstance(error, Ignore)
             delivery.failed(error)
             raise
+        else:
+            vars(delivery.task.request)[RETURNED] = True
+            return result
         finally:
             _send_asked(delivery, replaced=replaced)
 
