@@ -13,8 +13,8 @@ from functools import partial
 from threading import Thread
 from typing import Any
 
-from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import Task, signals
+from celery.exceptions import TimeLimitExceeded, WorkerLostError
 from sqlalchemy.exc import SQLAlchemyError
 
 from .delivery import FOLLOWED, RETURNED

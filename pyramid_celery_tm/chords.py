@@ -50,7 +50,11 @@ class DeferredChords:
         origin, _, _ = take_origin((), {}, dict(body.options))
         place = find_place(origin.request, origin.tm)
         ledger = record.ledger_of(self.app)  # type: ignore[attr-defined]
-        if ledger is not None and _is_known(header_result_args[1]) and (_is_ours(body) or _has_ours(header_result_args[1])):
+        if (
+            ledger is not None
+            and _is_known(header_result_args[1])
+            and (_is_ours(body) or _has_ours(header_result_args[1]))
+        ):
             chord_parts.enter(ledger, place, *header_result_args)
             _in_ledger.set(_in_ledger.get() | {header_result_args[0]})
             return

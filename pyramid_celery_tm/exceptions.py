@@ -67,7 +67,7 @@ class TransactionEnded(TaskSystemError, RuntimeError):
 
 
 class TooManyStarts(TaskSystemError, RuntimeError):
-    """A call was started as often as ``tasks.max_starts`` allows and never finished; it may be what kills its workers."""
+    """A call was started as often as ``tasks.max_starts`` allows, and never finished."""
 
 
 class NotConfigured(TaskSystemError, RuntimeError):

@@ -62,7 +62,7 @@ class Message:
     options: dict[str, Any]
     countdown: float | None
     expires: float | None
-    result: DeferredResult | None
+    result: Any
     add_to_parent: bool
     payload: Payload
 
@@ -81,7 +81,16 @@ class Message:
         return f"{self.name}[{headers['id']}] args={headers['argsrepr']} kwargs={headers['kwargsrepr']}"
 
 
-def build(app: Celery, name: str, args: Any, kwargs: Any, *, identify: bool = False, hold_longer_than: float | None = None, **options: Any) -> Message:
+def build(
+    app: Celery,
+    name: str,
+    args: Any,
+    kwargs: Any,
+    *,
+    identify: bool = False,
+    hold_longer_than: float | None = None,
+    **options: Any,
+) -> Message:
     """The message that ``app.send_task`` with these arguments would publish now.
 
     :param identify: whether to give the callbacks their ids now: whoever calls them again, calls the same ones.
@@ -106,7 +115,9 @@ def build(app: Celery, name: str, args: Any, kwargs: Any, *, identify: bool = Fa
         content.headers["eta"] = eta
     if publish_options.get("headers"):
         publish_options["headers"] = freeze(name, publish_options["headers"], "json")
-    payload = dump(name, _body(content, identify=identify), publish_options.get("serializer") or app.conf.task_serializer)
+    payload = dump(
+        name, _body(content, identify=identify), publish_options.get("serializer") or app.conf.task_serializer
+    )
     return Message(
         app,
         name,
@@ -271,9 +282,11 @@ class _Recorder:
 
 class _RecordingAMQP:
     def __init__(self, amqp: Any, recorder: _Recorder) -> None:
-        self.router = amqp.router
-        self.create_task_message = amqp.create_task_message
+        self._amqp = amqp
         self._recorder = recorder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._amqp, name)
 
     def send_task_message(self, producer: object, name: str, message: Any, **options: Any) -> None:
         self._recorder.recorded = message, options

@@ -130,11 +130,11 @@ def _names(rows: Sequence[backlog.Waiting]) -> str:
 
 
 def held_by_worker() -> list[str]:
-    """The ids of the messages that this worker has taken and not finished; Celery's list, which another thread changes."""
+    """The ids of the messages that this worker has taken and not finished."""
     while True:
         try:
             return list(state.requests)
-        except RuntimeError:  # it changed meanwhile
+        except RuntimeError:  # Celery's own list, which the worker's thread has changed meanwhile
             continue
 
 

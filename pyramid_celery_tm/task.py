@@ -127,9 +127,7 @@ class TransactionalTask(RequestAwareTask):
         delivery.start()
         return self._execute(self.run, args, kwargs, delivery)
 
-    def _execute(
-        self, run: Callable[..., Any], args: Any, kwargs: Any, delivery: Delivery | None = None
-    ) -> Any:
+    def _execute(self, run: Callable[..., Any], args: Any, kwargs: Any, delivery: Delivery | None = None) -> Any:
         registry = _registry(self)
         limits = {False: self.attempts or int((registry.settings or {}).get("tasks.attempts", 3)), True: CLAIM_ATTEMPTS}
         met = {False: 0, True: 0}

@@ -21,7 +21,7 @@ from tests.source import LIBRARY, ROOT, Import, Module, committed, dotted, modul
 
 FLOORS = {
     1: "exceptions ini settings request deferral redis freeze conflicts connections keeper metrics "
-    "pyramid_celery_import command_logging schedule_check unacked",
+    "pyramid_celery_import command_logging schedule_check ticks unacked",
     2: "savepoints current signatures results publish eager backup ledger sessions throttle transition "
     "states",
     3: "record delivery aftermath work task deferred_task chord_parts chords maps",
@@ -248,11 +248,11 @@ def test_views_leave_the_work_to_tasks_and_tasks_build_no_response():
 
 
 def test_no_test_sleeps():
-    """One helper polls; the tasks under functional/apps may take their time, which is what they are for."""
+    """One helper polls; the tasks of the tests' applications may take their time, which is what they are for."""
     sleeping = [
         f"{module.where}:{node.lineno}"
         for module in modules("tests")
-        if module.name != "tests.services.base" and not is_below(module.name, {"tests.functional.apps"})
+        if module.name != "tests.services.base" and not is_below(module.name, {"tests.functional.apps", "tests.faults.app"})
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Call) and dotted(node.func) in {"time.sleep", "sleep", "asyncio.sleep", "gevent.sleep"}
     ]

@@ -109,5 +109,5 @@ class Ledger:
 def _reconnected(engine: Engine) -> Engine:
     # A pool made like the old one; what listens to the engine itself has to be carried over by hand.
     separate = Engine(engine.pool.recreate(), engine.dialect, engine.url)
-    separate.dispatch._update(engine.dispatch, only_propagate=False)  # type: ignore[attr-defined] # noqa: SLF001
+    separate.dispatch._update(engine.dispatch, only_propagate=False)  # noqa: SLF001
     return separate

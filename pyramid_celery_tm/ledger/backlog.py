@@ -106,4 +106,3 @@ def purge(ledger: Ledger, bite: int = BITE) -> int:
 
 def _shorter(ledger: Ledger) -> float:
     return min(ledger.policy.keep_done, ledger.policy.keep_failed)
-

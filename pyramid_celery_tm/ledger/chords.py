@@ -99,4 +99,3 @@ def members(header: Header) -> Iterator[str]:
             yield from members(item)
         else:
             yield item
-

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Select, case, select, update
-from sqlalchemy.orm import Session
 
 from . import Ledger, outbox
 from .model import State, utcnow
@@ -60,7 +59,7 @@ class Claim:
         return {"state": State.DONE, "due_at": None, "finished_at": now}
 
 
-def claim(ledger: Ledger, session: Session, wanted: Claim, *, counted: bool = False) -> bool:
+def claim(ledger: Ledger, connection: Connection, wanted: Claim, *, counted: bool = False) -> bool:
     """Claim a call in the transaction of its task: the effect is to happen if, and only if, this commits.
 
     :param counted: whether :func:`begin` has counted this start.
@@ -69,17 +68,17 @@ def claim(ledger: Ledger, session: Session, wanted: Claim, *, counted: bool = Fa
     table = ledger.table
     statement = update(table).where(table.c.id == _claimable(ledger, wanted).scalar_subquery())
     statement = statement.values(**wanted.outcome(), starts=table.c.starts + (0 if counted else 1))
-    return session.execute(statement.returning(table.c.id), execution_options=_PLAIN).scalar() is not None
+    return connection.execute(statement.returning(table.c.id)).scalar() is not None
 
 
-def adopt(ledger: Ledger, session: Session, wanted: Claim, queue: str | None) -> bool:
+def adopt(ledger: Ledger, connection: Connection, wanted: Claim, queue: str | None) -> bool:
     """Claim a call that was not written into the ledger when it was made: its message came from elsewhere.
 
     :returns: whether it may run.
     """
     row = {"id": wanted.task_id, "name": wanted.name, "queue": queue, "retries": wanted.retries, "starts": 1}
     row.update(wanted.outcome(), sends=1, due_at=None)
-    return bool(outbox.add(ledger, session, [row])) or claim(ledger, session, wanted)
+    return bool(outbox.add(ledger, connection, [row])) or claim(ledger, connection, wanted)
 
 
 def begin(ledger: Ledger, wanted: Claim, lease: float | None = None) -> int | None:
@@ -101,7 +100,7 @@ def begin(ledger: Ledger, wanted: Claim, lease: float | None = None) -> int | No
         return connection.execute(statement.returning(c.starts)).scalar()
 
 
-def look(ledger: Ledger, connection: Connection | Session, task_id: str) -> Known:
+def look(ledger: Ledger, connection: Connection, task_id: str) -> Known:
     """What is known of a call."""
     table = ledger.table
     statement = select(table.c.state, table.c.result, table.c.error).where(table.c.id == task_id)
@@ -109,10 +108,10 @@ def look(ledger: Ledger, connection: Connection | Session, task_id: str) -> Know
     return Known(None) if row is None else Known(State(row.state), row.result, row.error)
 
 
-def answer(ledger: Ledger, session: Session, task_id: str, values: Mapping[str, Any]) -> None:
+def answer(ledger: Ledger, connection: Connection, task_id: str, values: Mapping[str, Any]) -> None:
     """Change the row of a claimed call, in the transaction that claimed it."""
     table = ledger.table
-    session.execute(update(table).where(table.c.id == task_id).values(dict(values)), execution_options=_PLAIN)
+    connection.execute(update(table).where(table.c.id == task_id).values(dict(values)))
 
 
 def settle(ledger: Ledger, wanted: Claim, values: Mapping[str, Any]) -> None:
@@ -143,10 +142,6 @@ def _claimable(ledger: Ledger, wanted: Claim) -> Select[Any]:
         .where(c.id == wanted.task_id, c.name == wanted.name, c.state.in_(OPEN), c.retries <= wanted.retries)
         .with_for_update(skip_locked=True)
     )
-
-
-#: The session has nothing to synchronize: no object of the application's stands for these rows.
-_PLAIN = {"synchronize_session": False}
 
 
 def revoke(ledger: Ledger, task_id: str, reason: str) -> None:

@@ -92,7 +92,7 @@ class LedgerMixin:
 
 
 def _index(name: str, column: str, where: str | None) -> Index:
-    condition = None if where is None else literal_column(where)
+    condition: Any = None if where is None else literal_column(where)
     return Index(name, column, postgresql_where=condition, sqlite_where=condition)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, case, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
 
 from . import Ledger
 from .model import State, utcnow
@@ -25,7 +24,7 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-def add(ledger: Ledger, connection: Connection | Session, rows: Sequence[Row]) -> set[str]:
+def add(ledger: Ledger, connection: Connection, rows: Sequence[Row]) -> set[str]:
     """Write rows, all in one statement.
 
     :param connection: in whose transaction.

@@ -18,7 +18,9 @@ def make_world(tmp_path, broker, request):
 
     def make(database):
         url = broker.url() if broker.name == "valkey" else broker.url
-        made.append(World(tmp_path, database, url, url if broker.name == "valkey" else request.getfixturevalue("redis_url")))
+        made.append(
+            World(tmp_path, database, url, url if broker.name == "valkey" else request.getfixturevalue("redis_url"))
+        )
         return made[-1]
 
     yield make

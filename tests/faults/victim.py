@@ -13,8 +13,8 @@ import signal
 import sys
 from itertools import count
 
-from pyramid.paster import get_app
 from pyramid.config import global_registries
+from pyramid.paster import get_app
 
 from pyramid_celery_tm.request import open_request
 from tests.faults.app import Order, effect

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 
 from pyramid_celery_tm import publish
 from pyramid_celery_tm.app import apply_settings, celery_app
@@ -173,15 +173,15 @@ class World:
 
     def retries(self) -> int:
         """The highest count of retries in the ledger."""
-        return self._number_of("max(retries)")
+        return self._number(func.max(TaskRecord.retries))
 
     def sends(self) -> int:
         """How many messages were sent."""
-        return self._number_of("sum(sends)")
+        return self._number(func.sum(TaskRecord.sends))
 
-    def _number_of(self, what: str) -> int:
+    def _number(self, what) -> int:
         with self.registry["engine"].connect() as connection:
-            return int(connection.execute(text(f"select {what} from task_record")).scalar() or 0)
+            return int(connection.execute(select(what)).scalar() or 0)
 
     def pending(self, keys: Sequence[str], task) -> None:
         """Commit calls and lose their messages."""
