@@ -53,7 +53,7 @@ def is_left_to_relay(ledger: Ledger, task_id: str, error: BaseException, context
         return True
     if isinstance(error, TimeLimitExceeded):
         claim = inbox.Claim(task_id, context.get("task"), context.get("retries") or 0)
-        values = {"state": State.FAILED, "due_at": None, "error": f"{type(error).__name__}: {error}"}
+        values = inbox.outcome(State.FAILED, followed=False) | {"error": f"{type(error).__name__}: {error}"}
         _aside(partial(inbox.settle, ledger.apart(), claim, values), task_id)
     return False
 

@@ -135,10 +135,8 @@ class Delivery:
             "error": f"{type(error).__name__}: {error}",
             "traceback": "".join(tracebacks.format_exception(error)),
         }
-        outcome = self.claim.outcome() if followed else {"state": State.FAILED, "due_at": None}
-        if followed:
-            vars(context)[FOLLOWED] = True
-        self._settle({**outcome, **values})
+        vars(context)[FOLLOWED] = followed
+        self._settle({**inbox.outcome(State.FAILED, followed=followed), **values})
 
     def _settle(self, values: dict[str, Any]) -> None:
         try:

@@ -53,10 +53,19 @@ class Claim:
 
     def outcome(self) -> dict[str, Any]:
         """What the row says once the task has run."""
-        now = utcnow()
-        if self.followed:
-            return {"state": State.ANSWERED, "due_at": now + timedelta(seconds=FOLLOW_UP), "finished_at": now}
-        return {"state": State.DONE, "due_at": None, "finished_at": now}
+        return outcome(State.DONE, followed=self.followed)
+
+
+def outcome(state: State, *, followed: bool) -> dict[str, Any]:
+    """What the row of a call says that is over.
+
+    :param state: how it ended.
+    :param followed: whether there is anything to send after it.
+    """
+    now = utcnow()
+    if followed:
+        return {"state": State.ANSWERED, "due_at": now + timedelta(seconds=FOLLOW_UP), "finished_at": now}
+    return {"state": state, "due_at": None, "finished_at": now}
 
 
 def claim(ledger: Ledger, connection: Connection, wanted: Claim, *, counted: bool = False) -> bool:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
+from ..settings.faults import did_you_mean
+
 PREFIX = "tasks."
+
+#: Settings with the prefix that are read by others.
+_ELSEWHERE = frozenset({"tasks.attempts"})
 
 #: What becomes of ticks whose time went by while no beat ran.
 MISSED = ("skip", "once", "all")
@@ -52,19 +57,22 @@ class Policy:
 def read_policy(settings: Mapping[str, Any]) -> tuple[Policy, list[str]]:
     """The policy that an application's settings describe, and what is wrong with them.
 
-    :param settings: the settings of the application, of which those with our prefix and a name of ours are read.
+    :param settings: the settings of the application, of which those with our prefix are read.
     :returns: the policy, and one line for each fault; with faults the policy is incomplete.
     """
     values, faults = {}, []
-    for field in fields(Policy):
-        text = settings.get(PREFIX + field.name)
-        if text is None or text == "":
+    for name, text in settings.items():
+        if not name.startswith(PREFIX) or text in (None, "") or name in _ELSEWHERE:
             continue
-        read, allowed = _READERS[field.name]
+        read, allowed = _READERS.get(name.removeprefix(PREFIX), (None, ""))
+        if read is None:
+            near = did_you_mean(name, [PREFIX + known for known in _READERS])
+            faults.append(f"[app:main] {name}: is not a setting of the ledger{near}; allowed: {', '.join(_READERS)}")
+            continue
         try:
-            values[field.name] = read(text)
+            values[name.removeprefix(PREFIX)] = read(text)
         except ValueError:
-            faults.append(f"[app:main] {PREFIX}{field.name} = {text}: allowed: {allowed}")
+            faults.append(f"[app:main] {name} = {text}: allowed: {allowed}")
     return Policy(**values), faults
 
 

@@ -1,0 +1,514 @@
+"""What the ledger says to a message that a worker was given."""
+
+import threading
+
+import pytest
+from celery import chain, chord, group
+from celery.app.task import Context
+from celery.app.trace import build_tracer
+from celery.exceptions import Ignore, Reject, TimeLimitExceeded, WorkerLostError
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from pyramid_celery_tm import RequestAwareTask, TransactionalTask, delivery
+from pyramid_celery_tm.app import celery_app
+from pyramid_celery_tm.exceptions import TransactionEnded
+from pyramid_celery_tm.ledger import KEY
+from tests.application import Note, add, configure, make_config, plain, queued, records, texts, total, write
+from tests.services import wait_until
+
+
+@pytest.fixture
+def registry(redis_url, postgresql_url):
+    settings = {"tasks.max_starts": "3"}
+    return configure(make_config(postgresql_url, ledger=True, **settings), redis_url)
+
+
+@pytest.fixture
+def task(registry):
+    """Makes a task of a function, for the length of a test."""
+    names = []
+
+    def make(function, base=TransactionalTask, **options):
+        names.append(f"test.{function.__name__}")
+        return celery_app.task(base=base, name=names[-1], lazy=False, shared=False, **options)(function)
+
+    yield make
+    for name in names:
+        del celery_app.tasks[name]
+
+
+def run(message, **delivery_info):
+    """Run a message as a child of a worker does; the result, or None, and the state."""
+    task = celery_app.tasks[message["task"]]
+    embed = message["embed"]
+    request = {**message, **embed, "delivery_info": {"routing_key": "celery", **delivery_info}, "hostname": "test"}
+    for name in ("args", "kwargs", "embed", "envelope"):
+        del request[name]
+    ended = build_tracer(task.name, task, app=celery_app)(message["id"], message["args"], message["kwargs"], request)
+    return ended.retval, None if ended.info is None else ended.info.state
+
+
+def messages(url):
+    """What waits in the queues, taken out."""
+    found = queued(url)
+    celery_app.control.purge()
+    return found
+
+
+def call(redis_url, task, *args, **options):
+    """Call a task outside of any transaction; its message."""
+    task.apply_async(args, **options)
+    (message,) = messages(redis_url)
+    return message
+
+
+def row_of(registry, message):
+    return next(row for row in records(registry) if row.id == message["id"])
+
+
+def test_a_twin_is_answered_as_the_first_one_was(registry, redis_url):
+    message = call(redis_url, write, "hello")
+    assert message["ledger"] == 1
+    assert run(message) == ("hello", None)
+    assert run(message) == ("hello", None)
+    assert texts(registry) == ["hello"]
+    assert celery_app.AsyncResult(message["id"]).get(timeout=5) == "hello"
+    row = row_of(registry, message)
+    assert (row.state, row.starts, row.result, row.due_at) == ("done", 1, '"hello"', None)
+    assert len(queued(redis_url)) == 1  # what the task called
+
+
+def test_a_twin_does_not_call_back_again(registry, redis_url):
+    message = call(redis_url, add, 1, 2, link=plain.s(), link_error=plain.s())
+    assert run(message)[1] is None
+    assert [sent["task"] for sent in messages(redis_url)] == ["plain"]
+    assert run(message)[1] is None
+    assert messages(redis_url) == []
+
+
+def test_a_message_whose_followers_may_not_have_left_has_them_sent_again(registry, redis_url):
+    message = call(redis_url, add, 1, 2, link=add.s(3))
+    with registry["engine"].begin() as connection:
+        connection.execute(text("update task_record set state = 'answered', result = '3'"))
+    assert run(message) == (3, None)
+    (follower,) = messages(redis_url)
+    assert follower["args"] == [3, 3]
+    assert row_of(registry, message).state == "done"
+    run(message)
+    assert messages(redis_url) == []
+
+
+def test_the_twin_of_one_that_failed_fails_as_that_did(registry, redis_url, task):
+    @task
+    def breaks(request):
+        request.dbsession.add(Note(text="never"))
+        raise ValueError("on purpose")
+
+    message = call(redis_url, breaks, link_error=plain.s())
+    for _ in range(2):
+        value, state = run(message)
+        assert state == "FAILURE"
+        assert "on purpose" in str(celery_app.AsyncResult(message["id"]).result)
+    row = row_of(registry, message)
+    assert (row.state, row.error) == ("failed", "ValueError: on purpose")
+    assert "in breaks" in row.traceback
+    assert texts(registry) == []
+    assert [sent["task"] for sent in messages(redis_url)] == ["plain"]
+
+
+def test_a_message_whose_row_is_gone_does_not_run(registry, redis_url):
+    message = call(redis_url, write, "hello")
+    with registry["engine"].begin() as connection:
+        connection.execute(text("delete from task_record"))
+    assert run(message)[1] == "IGNORED"
+    assert texts(registry) == []
+
+
+def test_a_message_does_not_run_while_another_copy_of_it_runs(registry, redis_url, task):
+    entered, leave = threading.Event(), threading.Event()
+
+    @task
+    def waits(request):
+        request.dbsession.add(Note(text="once"))
+        entered.set()
+        assert leave.wait(20)
+
+    message = call(redis_url, waits)
+    first = threading.Thread(target=run, args=(message,))
+    first.start()
+    assert entered.wait(20)
+    assert run(dict(message))[1] == "IGNORED"
+    leave.set()
+    first.join()
+    assert texts(registry) == ["once"]
+
+
+def test_a_message_from_elsewhere_is_claimed_all_the_same(registry, redis_url):
+    celery_app.send_task("write", ("from afar",))
+    (message,) = messages(redis_url)
+    assert "ledger" not in message
+    assert run(message) == ("from afar", None)
+    assert run(message) == ("from afar", None)
+    assert texts(registry) == ["from afar"]
+    row = row_of(registry, message)
+    assert (row.state, row.message, row.queue) == ("done", None, "celery")
+
+
+def test_a_message_of_a_task_that_was_replaced_does_not_run(registry, redis_url, task):
+    def passes_on(self, request, text):
+        self.replace(write.s(text))
+
+    message = call(redis_url, task(passes_on, bind=True), "replaced")
+    assert run(message)[1] == "IGNORED"
+    (replacement,) = messages(redis_url)
+    assert (replacement["id"], replacement["task"]) == (message["id"], "write")
+    assert run(message)[1] == "IGNORED"
+    assert run(replacement) == ("replaced", None)
+    assert texts(registry) == ["replaced"]
+
+
+def test_a_task_that_is_replaced_by_a_chord_is_forgotten_until_its_body_is_called(registry, redis_url, task):
+    def splits(self, request):
+        self.replace(chord([add.s(1, 1), add.s(2, 2)], total.s()))
+
+    message = call(redis_url, task(splits, bind=True))
+    assert run(message)[1] == "IGNORED"
+    assert message["id"] not in {row.id for row in records(registry)}
+    for part in messages(redis_url):
+        run(part)
+    (body,) = messages(redis_url)
+    assert (body["id"], body["task"]) == (message["id"], "total")
+    assert run(body) == (6, None)
+    assert {row.state for row in records(registry)} == {"done"}
+
+
+def test_a_retry_keeps_its_count_in_the_row_and_older_messages_do_not_run(registry, redis_url, task):
+    def tries(self, request):
+        request.dbsession.add(Note(text=f"try {self.request.retries}"))
+        if self.request.retries < 2:
+            raise self.retry(countdown=0)
+
+    tries = task(tries, bind=True, max_retries=5)
+    first = call(redis_url, tries)
+    assert run(first)[1] == "RETRY"
+    (second,) = messages(redis_url)
+    assert row_of(registry, first).retries == 1
+    assert run(first)[1] == "IGNORED"
+    assert run(second)[1] == "RETRY"
+    (third,) = messages(redis_url)
+    assert run(second)[1] == "IGNORED"
+    assert run(third)[1] is None
+    assert texts(registry) == ["try 2"]
+
+
+def test_a_far_retry_waits_in_the_table(registry, redis_url, task):
+    def later(self, request):
+        self.retry(countdown=3600)
+
+    message = call(redis_url, task(later, bind=True))
+    assert run(message)[1] == "RETRY"
+    assert messages(redis_url) == []
+    row = row_of(registry, message)
+    assert (row.state, row.retries) == ("pending", 1)
+
+
+@pytest.mark.parametrize("base", [TransactionalTask, RequestAwareTask])
+def test_a_retry_that_the_task_does_not_wait_for_runs_too(registry, redis_url, task, base):
+    def goes_on(self, request):
+        if self.request.retries < 1:
+            self.retry(countdown=0, throw=False)
+        return self.request.retries
+
+    goes_on = task(goes_on, base=base, bind=True)
+    message = call(redis_url, goes_on)
+    assert run(message)[1] is None
+    assert row_of(registry, message).state == "sent"
+    (again,) = messages(redis_url)
+    assert run(again) == (1, None)
+    assert row_of(registry, message).state == "done"
+
+
+def test_a_retry_that_cannot_be_written_leaves_the_task_as_it_was(registry, redis_url, task, monkeypatch, caplog):
+    def broken(*args, **options):
+        raise OperationalError("insert", {}, ValueError("gone"))
+
+    def asks(self, request):
+        self.retry(countdown=0)
+
+    message = call(redis_url, task(asks, bind=True))
+    monkeypatch.setattr(delivery, "send_in_place_of", broken)
+    assert run(message)[1] == "RETRY"
+    assert "could not be written" in caplog.text
+    assert row_of(registry, message).state == "sent"
+
+
+@pytest.mark.parametrize(
+    ("error", "state"), [(Ignore(), "done"), (Reject(requeue=False), "failed"), (Reject(requeue=True), "sent")]
+)
+@pytest.mark.parametrize("base", [TransactionalTask, RequestAwareTask])
+def test_a_task_may_ignore_or_reject_its_message(registry, redis_url, task, error, state, base):
+    def ends(request):
+        raise error
+
+    message = call(redis_url, task(ends, base=base))
+    run(message)
+    assert row_of(registry, message).state == state
+
+
+def commits(request):
+    request.tm.commit()
+
+
+def begins_another(request):
+    request.tm.abort()
+    request.tm.begin()
+    request.dbsession.add(Note(text="never"))
+
+
+def commits_another(request):
+    begins_another(request)
+    request.tm.commit()
+
+
+@pytest.mark.parametrize("body", [commits, begins_another, commits_another])
+def test_a_task_may_not_end_its_transaction_and_go_on(registry, redis_url, task, body):
+    message = call(redis_url, task(body))
+    assert run(message)[1] == "FAILURE"
+    assert isinstance(celery_app.AsyncResult(message["id"]).result, TransactionEnded)
+    assert texts(registry) == []
+    assert row_of(registry, message).state == "failed"
+
+
+@pytest.mark.parametrize("end", ["abort", "doom"])
+def test_a_task_may_throw_its_work_away(registry, redis_url, task, end):
+    def gives_up(request):
+        request.dbsession.add(Note(text="never"))
+        getattr(request.tm, end)()
+        return "nothing"
+
+    message = call(redis_url, task(gives_up))
+    assert run(message) == ("nothing", None)
+    assert texts(registry) == []
+    row = row_of(registry, message)
+    assert (row.state, row.result) == ("done", '"nothing"')
+
+
+def test_what_a_task_returns_must_be_kept_unless_nobody_asks(registry, redis_url, task):
+    def returns(request):
+        request.dbsession.add(Note(text="returned"))
+        return object()
+
+    message = call(redis_url, task(returns))
+    assert run(message)[1] == "FAILURE"
+    assert texts(registry) == []
+    celery_app.tasks["test.returns"].ignore_result = True
+    message = call(redis_url, celery_app.tasks["test.returns"])
+    assert run(message)[1] is None
+    assert texts(registry) == ["returned"]
+
+
+def test_a_task_that_wants_its_own_transactions_runs_until_it_has_ended(registry, redis_url, task):
+    def works(request, fail):
+        with request.tm:
+            request.dbsession.add(Note(text="worked"))
+        if fail and len(texts(registry)) < 2:
+            raise SystemExit
+        return 5
+
+    works = task(works, base=RequestAwareTask)
+    message = call(redis_url, works, True)
+    with pytest.raises(SystemExit):
+        run(message)
+    assert row_of(registry, message).state == "sent"
+    assert run(message) == (5, None)
+    assert run(message) == (5, None)
+    row = row_of(registry, message)
+    assert (row.state, row.starts, row.result) == ("done", 2, "5")
+    assert len(texts(registry)) == 2
+
+
+@pytest.mark.parametrize("base", [TransactionalTask, RequestAwareTask])
+def test_a_call_that_never_finishes_is_failed_after_so_many_starts(registry, redis_url, task, base):
+    def dies(request):
+        raise SystemExit
+
+    message = call(redis_url, task(dies, base=base), link_error=plain.s())
+    starts = 0
+    while True:
+        try:
+            _, state = run(message, redelivered=True)
+        except SystemExit:
+            starts += 1
+        else:
+            break
+    assert state == "FAILURE"
+    assert starts <= 3
+    row = row_of(registry, message)
+    assert row.state == "failed"
+    assert "TooManyStarts" in row.error
+    assert [sent["task"] for sent in messages(redis_url)] == ["plain"]
+
+
+def test_a_claim_that_meets_conflicts_is_tried_again(registry, redis_url, task, monkeypatch):
+    def serial(request):
+        request.dbsession.add(Note(text="serial"))
+
+    message = call(redis_url, task(serial))
+    real, met = delivery.inbox.claim, []
+
+    def conflicts(ledger, connection, claim, **options):
+        if len(met) < 5:
+            met.append(claim)
+            connection.exec_driver_sql("do $$ begin raise serialization_failure; end $$")
+        return real(ledger, connection, claim, **options)
+
+    monkeypatch.setattr(delivery.inbox, "claim", conflicts)
+    assert run(message)[1] is None
+    assert len(met) == 5
+    assert texts(registry) == ["serial"]
+
+
+def test_a_task_that_loses_its_database_is_sent_again(registry, redis_url, task, caplog):
+    def loses(request):
+        request.dbsession.execute(text("select pg_terminate_backend(pg_backend_pid())"))
+
+    message = call(redis_url, task(loses))
+    assert run(message)[1] == "IGNORED"
+    assert "lost its database and is sent again" in caplog.text
+    assert row_of(registry, message).state == "sent"
+
+
+def test_a_task_that_loses_its_database_after_the_commit_is_done(registry, redis_url, task, monkeypatch):
+    def worked(request):
+        request.dbsession.add(Note(text="saved"))
+        return "saved"
+
+    message = call(redis_url, task(worked))
+    worked = celery_app.tasks["test.worked"]
+    real = TransactionalTask._execute
+
+    def commits_and_loses(self, *args):
+        real(self, *args)
+        raise OperationalError("commit", {}, ValueError("gone"), connection_invalidated=True)
+
+    monkeypatch.setattr(TransactionalTask, "_execute", commits_and_loses)
+    assert run(message) == ("saved", None)
+    assert texts(registry) == ["saved"]
+
+
+def test_a_task_whose_database_stays_away_is_left_to_the_relay(registry, redis_url, monkeypatch, caplog):
+    def gone(*args, **options):
+        raise OperationalError("select", {}, ValueError("gone"), connection_invalidated=True)
+
+    message = call(redis_url, write, "hello")
+    for name in ("claim", "look", "let_go"):
+        monkeypatch.setattr(delivery.inbox, name, gone)
+    assert run(message)[1] == "IGNORED"
+    assert "is sent again later" in caplog.text
+
+
+def test_an_outcome_that_cannot_be_written_is_logged(registry, redis_url, task, monkeypatch, caplog):
+    def gone(*args, **options):
+        raise OperationalError("update", {}, ValueError("gone"))
+
+    def one(request):
+        return 1
+
+    message = call(redis_url, task(one, base=RequestAwareTask))
+    monkeypatch.setattr(delivery.inbox, "settle", gone)
+    assert run(message) == (1, None)
+    assert "could not be written; it is sent again" in caplog.text
+
+
+def test_followers_that_could_not_be_noted_are_sent_again(registry, redis_url, monkeypatch, caplog):
+    def gone(*args, **options):
+        raise OperationalError("update", {}, ValueError("gone"))
+
+    message = call(redis_url, add, 1, link=add.s())
+    monkeypatch.setattr(delivery.inbox, "finish", gone)
+    run(message)
+    assert "what became of it could not be written" in caplog.text
+    assert row_of(registry, message).state == "answered"
+
+
+def test_a_result_backend_that_fails_after_the_commit_fails_no_task(registry, redis_url, monkeypatch, caplog):
+    message = call(redis_url, chain(add.s(1, 2), add.s(3)))
+    real = celery_app.backend.store_result
+
+    def down(*args, **options):
+        raise ConnectionError("the result backend is down")
+
+    monkeypatch.setattr(celery_app.backend, "store_result", down)
+    with pytest.warns(RuntimeWarning, match="the result backend is down"):
+        run(message)
+    assert "what follows it is tried again" in caplog.text
+    assert row_of(registry, message).state == "answered"
+    monkeypatch.setattr(celery_app.backend, "store_result", real)
+    messages(redis_url)
+    assert run(message) == (3, None)
+    assert row_of(registry, message).state == "done"
+
+
+def context(message):
+    task = celery_app.tasks[message["task"]]
+    return task, Context({name: value for name, value in message.items() if name not in ("args", "kwargs")})
+
+
+def test_a_child_that_was_killed_fails_no_task(registry, redis_url, caplog):
+    message = call(redis_url, write, "hello")
+    task, request = context(message)
+    before = row_of(registry, message).due_at
+    task.backend.mark_as_failure(message["id"], WorkerLostError("killed"), request=request)
+    wait_until(lambda: row_of(registry, message).due_at < before, 10, "it to be due")
+    assert celery_app.AsyncResult(message["id"]).state == "PENDING"
+    assert "lost its worker and is sent again" in caplog.text
+
+
+def test_a_child_that_was_killed_for_its_time_fails_its_task(registry, redis_url):
+    message = call(redis_url, write, "hello")
+    task, request = context(message)
+    task.backend.mark_as_failure(message["id"], TimeLimitExceeded(5), request=request)
+    wait_until(lambda: row_of(registry, message).state == "failed", 10, "the failure")
+    assert celery_app.AsyncResult(message["id"]).state == "FAILURE"
+
+
+def test_failures_of_strangers_are_celerys_own_business(registry):
+    celery_app.backend.mark_as_failure("a", WorkerLostError("killed"))
+    celery_app.send_task("plain", task_id="b")
+    celery_app.backend.mark_as_failure("b", ValueError("x"), request=celery_app.tasks["plain"].request)
+    assert celery_app.AsyncResult("a").state == celery_app.AsyncResult("b").state == "FAILURE"
+
+
+def test_the_ledger_has_a_key(registry):
+    assert registry[KEY].policy.max_starts == 3
+
+
+def test_a_member_of_a_group_says_nothing_of_a_chord(registry, redis_url):
+    group(add.s(1, 1), plain.s(2)).delay()
+    for message in messages(redis_url):
+        run(message)
+    assert [row.state for row in records(registry)] == ["done"]
+
+
+def test_a_chord_that_fails_fails_its_body_once(registry, redis_url, task):
+    @task
+    def breaks(request):
+        raise ZeroDivisionError
+
+    result = chord([add.s(1, 1), breaks.s(), chain(breaks.si(), add.si(1))], total.s().on_error(plain.s()))()
+    parts = messages(redis_url)
+    for _ in range(2):
+        for part in parts:
+            run(part)
+    assert [sent["task"] for sent in messages(redis_url)] == ["plain"]
+    assert "raised ZeroDivisionError" in str(result.result)
+
+
+def test_a_chord_with_plain_tasks_in_its_header_counts_them_too(registry, redis_url):
+    result = chord([plain.s(1), add.s(1, 1), group(plain.s(3), add.s(2, 2)), plain.s(None)], plain.s())()
+    for part in messages(redis_url):
+        run(part)
+    (body,) = messages(redis_url)
+    run(body)
+    assert result.get(timeout=5) == [1, 2, 4, 3, None]  # the order in which Celery unrolls a group in a header
