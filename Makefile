@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check format lock clean
+.PHONY: help setup run test check bench format lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ check: setup  ## lint, format, types, and the rules of the house
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_house.py
+
+# Several minutes; other work on the machine shows in the spread. ARGS="--help" says what can be chosen.
+bench: setup  ## what the ledger costs, in ratios; ARGS="--quick" for less than a minute, ARGS="claiming" for a part
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 format: setup  ## let ruff mend what it can
 	$(BIN)/ruff check --fix

@@ -12,6 +12,7 @@ README = Path(__file__).with_name("README.md")
 REQUIRES = [
     "celery>=5.5",
     "click>=8.1",
+    "cronsim>=2.6",
     "kombu>=5.5",
     "plaster>=1.1",
     "plaster-pastedeploy>=1.0",

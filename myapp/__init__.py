@@ -9,6 +9,7 @@ from pyramid.config import Configurator
 from pyramid.router import Router
 
 from .environment import with_secrets
+from .models import TaskRecord
 
 
 def main(global_config: Mapping[str, str], **settings: Any) -> Router:
@@ -25,6 +26,7 @@ def main(global_config: Mapping[str, str], **settings: Any) -> Router:
         config.include(".sms")
         config.include("pyramid_celery_tm")
         config.configure_celery(global_config)
+        config.configure_ledger(TaskRecord, config.registry["dbengine"])
         config.include(".routes")
         config.include(".fake_rates")
         config.scan()

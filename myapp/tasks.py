@@ -48,8 +48,9 @@ def send_review_sms_notification(self: Any, request: Request, delivery_id: int) 
     deliver_message.delay(message.id)
 
 
-# A worker that is killed has its message delivered again (acks_late); the service knows it by the message's uuid.
-@celery.task(base=RequestAwareTask, bind=True, acks_late=True, reject_on_worker_lost=True, max_retries=MAX_TRIES - 1)
+# It may start more often than it ends: when its worker is killed, it is sent again. The service knows a second try by
+# the message's uuid.
+@celery.task(base=RequestAwareTask, bind=True, max_retries=MAX_TRIES - 1)
 def deliver_message(self: Any, request: Request, message_id: int) -> None:
     """Send what was written, with no transaction open meanwhile (see :mod:`myapp.messages`)."""
     with request.tm:

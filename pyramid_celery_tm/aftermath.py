@@ -17,7 +17,7 @@ from celery import Task, signals
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 from sqlalchemy.exc import SQLAlchemyError
 
-from .delivery import FOLLOWED, RETURNED
+from .delivery import FOLLOWED, RETURNED, dumps
 from .ledger import Ledger, State, inbox, utcnow
 from .record import HEADER, ledger_of
 
@@ -31,7 +31,7 @@ def connect() -> None:
     signals.task_revoked.connect(_revoked, dispatch_uid=f"{__name__}.revoked")
 
 
-def is_left_to_relay(ledger: Ledger, task_id: str, error: BaseException, context: Any) -> bool:
+def is_left_to_relay(ledger: Ledger, backend: Any, task_id: str, error: BaseException, context: Any) -> bool:
     """Whether a failure that Celery wants to note is none of the task's.
 
     The task may have returned, and what came after it failed: a result backend that was down. It is sent again, and
@@ -53,7 +53,9 @@ def is_left_to_relay(ledger: Ledger, task_id: str, error: BaseException, context
         return True
     if isinstance(error, TimeLimitExceeded):
         claim = inbox.Claim(task_id, context.get("task"), context.get("retries") or 0)
-        values = inbox.outcome(State.FAILED, followed=False) | {"error": f"{type(error).__name__}: {error}"}
+        raised = dumps(backend.prepare_exception(error, serializer="json"))
+        said = {"result": raised, "error": f"{type(error).__name__}: {error}"}
+        values = inbox.outcome(State.FAILED, followed=False) | said
         _aside(partial(inbox.settle, ledger.apart(), claim, values), task_id)
     return False
 

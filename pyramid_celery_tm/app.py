@@ -18,13 +18,14 @@ from pyramid.config import Configurator
 from pyramid.registry import Registry
 from sqlalchemy import Engine
 
-from . import aftermath, publish, relay
+from . import aftermath, relay
 from .chords import BACKENDS
 from .connections import discard_inherited
 from .exceptions import SettingsError
 from .ini import read_sections
 from .ledger import KEY, Ledger, LedgerMixin, read_policy
 from .maps import replace_map_tasks
+from .producers import forget_connection
 from .pyramid_celery_import import celery_app
 from .request import site_url
 from .settings import celery_settings
@@ -172,9 +173,17 @@ def _check(registry: Registry, ini: str, values: Mapping[str, Any]) -> None:
 
 def _with_queues(values: dict[str, Any]) -> dict[str, Any]:
     default = values.get("task_default_queue") or "celery"
-    names = dict.fromkeys((default, HEAVY, BACKGROUND))
+    quorum = values.get("task_default_queue_type") == "quorum"
+    # Celery's delays for quorum queues need a topic exchange. (Settings of their own win: [celery:task_queues].)
+    kind, arguments = ("topic", {"x-queue-type": "quorum"}) if quorum else ("direct", None)
     # A stock worker consumes the default queue alone; one without -Q consumes what is declared.
-    values.setdefault("task_queues", [Queue(name, Exchange(name), routing_key=name) for name in names])
+    values.setdefault(
+        "task_queues",
+        [
+            Queue(name, Exchange(name, type=kind), routing_key=name, queue_arguments=arguments)
+            for name in dict.fromkeys((default, HEAVY, BACKGROUND))
+        ],
+    )
     values["task_routes"] = [values.get("task_routes") or {}, route_by_kind]
     # Celery 6 will do so by itself and warns of it at each start until then.
     values.setdefault("broker_connection_retry_on_startup", True)
@@ -200,7 +209,7 @@ def _forget(app: Celery, values: Mapping[str, Any]) -> None:
     """
     if app.conf.get("PYRAMID_INI") is not None:
         logger.warning("Celery is configured anew")
-    publish.forget_connection(app)
+    forget_connection(app)
     pools.reset()
     for name in ("amqp", "annotations", "control", "events", "loader", "timezone"):
         vars(app).pop(name, None)

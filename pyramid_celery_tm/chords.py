@@ -93,7 +93,7 @@ class DeferredChords:
     def mark_as_failure(self, task_id: str, exc: BaseException, *args: Any, **options: Any) -> None:
         """Called for a task that failed; by the worker's main process if its child cannot say so."""
         ledger = record.ledger_of(self.app)  # type: ignore[attr-defined]
-        if ledger is None or not aftermath.is_left_to_relay(ledger, task_id, exc, options.get("request")):
+        if ledger is None or not aftermath.is_left_to_relay(ledger, self, task_id, exc, options.get("request")):
             super().mark_as_failure(task_id, exc, *args, **options)  # type: ignore[misc]
 
     def on_task_call(self, producer: Any, task_id: str) -> None:

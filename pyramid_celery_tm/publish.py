@@ -18,25 +18,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from celery import Celery
 from celery.backends.base import BaseKeyValueStoreBackend
 from celery.utils.time import maybe_make_aware
-from kombu import Connection, Producer, pools
+from kombu import Producer
 
 from .deferral import Release
 from .freeze import Payload, dump, freeze
+from .producers import SECONDS_PER_COMMIT, SECONDS_PER_OPERATION, producers
 from .results import DeferredResult
 from .signatures import give_ids, without_live_objects
 
-logger = logging.getLogger(__name__)
+__all__ = ["SECONDS_PER_COMMIT", "SECONDS_PER_OPERATION", "Message", "build", "send", "send_each", "warn_of_redelivery"]
 
-#: How long a commit is held up by a broken broker and a broken result backend together, in seconds, whatever the number
-#: of its tasks. A publish to a broker that hangs times out three times (on a pooled connection, in the handshake of a
-#: new one, in the second try); before it others may have failed for one such time, and a chord may have waited for one.
-SECONDS_PER_COMMIT = 5.0
-SECONDS_PER_OPERATION = SECONDS_PER_COMMIT / 5
+logger = logging.getLogger(__name__)
 
 #: A publish that takes longer has waited, though it went well in the end. A healthy broker takes a thousandth.
 _SECONDS_PER_MESSAGE = 0.1
@@ -171,7 +167,7 @@ def _publish(message: Message) -> None:
     message.start_clocks()
     app = message.app
     with (
-        _producers(app).acquire(block=True, timeout=SECONDS_PER_OPERATION) as producer,
+        producers(app).acquire(block=True, timeout=SECONDS_PER_OPERATION) as producer,
         producer.connection._reraise_as_library_errors(),  # noqa: SLF001 - as Celery.send_task does
     ):
         # A result store of keys and values (Redis) only wants to subscribe early here, and does so again when it is
@@ -233,34 +229,6 @@ def _delay(app: Celery, countdown: float | None, eta: datetime | str | None) -> 
         return countdown or 0
     moment = datetime.fromisoformat(eta) if isinstance(eta, str) else eta
     return float((maybe_make_aware(moment) - app.now()).total_seconds())
-
-
-_connections: WeakKeyDictionary[Celery, Connection] = WeakKeyDictionary()
-
-
-def _producers(app: Celery) -> Any:
-    """A pool of producers whose every operation is bounded in time, apart from the app's own."""
-    if app not in _connections:
-        _connections[app] = _bounded_connection(app)
-    return pools.producers[_connections[app]]
-
-
-def forget_connection(app: Celery) -> None:
-    """Connect anew: the app was given another broker."""
-    _connections.pop(app, None)
-
-
-def _bounded_connection(app: Celery) -> Connection:
-    seconds = SECONDS_PER_OPERATION
-    connection = app.connection_for_write(connect_timeout=seconds)
-    names = {
-        "redis": ("socket_timeout", "socket_connect_timeout"),
-        "amqp": ("read_timeout", "write_timeout"),
-    }.get(connection.transport.driver_type, ())
-    bounds = {name: min(seconds, connection.transport_options.get(name) or seconds) for name in names}
-    options = {**connection.transport_options, **bounds, "max_retries": 1, "interval_start": 0, "interval_max": 0.1}
-    bounded: Connection = app.connection_for_write(connect_timeout=seconds, transport_options=options)
-    return bounded
 
 
 class _Recorder:

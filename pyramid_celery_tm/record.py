@@ -6,18 +6,15 @@ somebody else can: the row of a call has its finished message.
 
 from __future__ import annotations
 
-import base64
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from celery import Celery
-from celery.app.amqp import task_message
-from kombu.utils import json
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -25,8 +22,8 @@ from . import ledger as ledgers
 from . import publish, sessions
 from .current import Place, is_at_once
 from .deferral import Call, Held, Release
-from .freeze import Payload
 from .ledger import Ledger, State, outbox, utcnow
+from .packing import pack, portable
 
 logger = logging.getLogger(__name__)
 
@@ -239,7 +236,7 @@ def _row(ledger: Ledger, message: publish.Message, *, claimed: bool) -> dict[str
     return {
         "id": headers["id"],
         "name": message.name,
-        "queue": _portable(message.options).get("queue"),
+        "queue": portable(message.options).get("queue"),
         "state": State.PENDING,
         "message": pack(message, claimed=claimed),
         "retries": headers.get("retries") or 0,
@@ -251,49 +248,3 @@ def _row(ledger: Ledger, message: publish.Message, *, claimed: bool) -> dict[str
 
 def _time(text: str | None) -> datetime | None:
     return None if not text else datetime.fromisoformat(text)
-
-
-def pack(message: publish.Message, *, claimed: bool) -> str:
-    """A message as text, from which any process can send it that is connected to the same broker.
-
-    :param claimed: whether a worker will claim it.
-    """
-    data, content = message.payload.data, message.content
-    binary = isinstance(data, bytes)
-    body = base64.b64encode(data).decode() if binary else data
-    packed = {
-        "headers": content.headers,
-        "properties": content.properties,
-        "body": [message.payload.content_type, message.payload.encoding, body, binary],
-        "event": content.sent_event,
-        "options": _portable(message.options),
-        "claimed": claimed,
-    }
-    return str(json.dumps(packed))
-
-
-def unpack(app: Celery, name: str, text: str) -> tuple[publish.Message, bool]:
-    """What :func:`pack` was given, without what only the caller had use for."""
-    packed = json.loads(text)
-    content_type, encoding, data, binary = packed["body"]
-    payload = Payload(content_type, encoding, base64.b64decode(data) if binary else data)
-    content = task_message(packed["headers"], packed["properties"], payload.load(), packed["event"])
-    # A queue's own limit counts from now, and would throw away what is late. Workers look at the header.
-    options = {option: value for option, value in packed["options"].items() if option != "expiration"}
-    message = publish.Message(app, name, content, options, None, None, None, add_to_parent=False, payload=payload)
-    return message, packed["claimed"]
-
-
-def _portable(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a message without what lives in this process only; queues and exchanges by their names."""
-    portable: dict[str, Any] = {}
-    for name, value in options.items():
-        if name in ("declare", "retry", "retry_policy") or value is None:
-            continue
-        if name == "exchange" and hasattr(value, "type"):
-            portable["exchange_type"] = value.type
-        plain = getattr(value, "name", value)
-        with suppress(TypeError, ValueError):
-            json.dumps(plain)
-            portable[name] = plain
-    return portable

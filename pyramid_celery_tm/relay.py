@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from . import publish, record
 from .ledger import Ledger, backlog
+from .packing import unpack
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class Relay:
     def _send(self, taken: Sequence[backlog.Waiting]) -> int:
         loaded = {}
         for row in taken:
-            message, claimed = record.unpack(self.app, row.name, row.message)
+            message, claimed = unpack(self.app, row.name, row.message)
             message.content.headers[record.HEADER] = row.sends + 1
             loaded[id(message)] = (message, row, claimed)
         problems: list[Exception] = []
@@ -143,10 +144,28 @@ def _start_with_worker(sender: Any, **_: Any) -> None:
     ledger = record.ledger_of(app)
     if ledger is None:
         return
+    _look_at_start(ledger, sender.controller)
     relay = Relay(app, ledger.apart(), held_by_worker)
     thread = Thread(target=relay.run, name="relay", daemon=True)
     signals.worker_shutting_down.connect(lambda **_: relay.stop(), weak=False)
     thread.start()
+
+
+def _look_at_start(ledger: Ledger, controller: Any) -> None:
+    try:
+        if not ledger.is_there():
+            logger.error("%s", missing_table(ledger))
+        elif controller.purge:  # the worker's option, which has emptied the queues
+            queues = list(controller.app.amqp.queues.consume_from)
+            logger.warning("%d calls were purged, and revoked in the ledger", backlog.forget(ledger, queues))
+    except SQLAlchemyError:
+        # The relay says so, and goes on trying.
+        return
+
+
+def missing_table(ledger: Ledger) -> str:
+    """What to tell people whose database has not the table of the ledger."""
+    return f"the database has no table {ledger.table.fullname}: run the migrations, for example alembic upgrade head"
 
 
 def connect() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from dataclasses import fields
 from importlib import import_module
 from importlib.metadata import entry_points
 
@@ -12,6 +13,7 @@ import pytest
 import pyramid_celery_tm
 from pyramid_celery_tm import exceptions
 from pyramid_celery_tm.ini import read_sections
+from pyramid_celery_tm.ledger.policy import PREFIX, Policy
 from pyramid_celery_tm.request import SITE_URL_SETTINGS
 from pyramid_celery_tm.scripts.queues import queues
 from pyramid_celery_tm.settings import celery_settings
@@ -118,15 +120,26 @@ def test_the_settings_of_the_reference_are_those_that_the_library_reads():
 
 
 def settings_read():
-    # but those that are other names of site_url: they are read in a loop
-    return {
+    # but the other names of site_url, and the ledger's, which are read in a loop
+    read = {
         node.args[0].value
         if isinstance(node.args[0], ast.Constant)
         else getattr(import_module(module.name), node.args[0].id)
         for module in modules(LIBRARY)
         for node in ast.walk(module.tree)
-        if isinstance(node, ast.Call) and READS.search(ast.unparse(node.func)) and ast.unparse(node.args[0]) != "name"
+        if isinstance(node, ast.Call)
+        and READS.search(ast.unparse(node.func))
+        and ast.unparse(node.args[0]) not in {"name", "PREFIX + field.name"}
     }
+    return read | {PREFIX + field.name for field in fields(Policy)}
+
+
+@pytest.mark.parametrize("field", fields(Policy), ids=lambda field: field.name)
+def test_the_reference_has_the_defaults_of_the_ledger(field):
+    default = field.default
+    number = isinstance(default, int | float) and not isinstance(default, bool)
+    written = f"{default:.0f}" if number else str(default).lower()
+    assert f"\n| `{PREFIX}{field.name}` | {written} |" in reference("configuration.md")
 
 
 @pytest.mark.parametrize("option", [*BEAT, *ROUTE])

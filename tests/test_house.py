@@ -20,10 +20,9 @@ import pytest
 from tests.source import LIBRARY, ROOT, Import, Module, committed, dotted, module_of, modules, run_at_import
 
 FLOORS = {
-    1: "exceptions ini settings request deferral redis freeze conflicts connections keeper metrics "
+    1: "exceptions ini settings request deferral redis freeze conflicts connections producers keeper metrics "
     "pyramid_celery_import command_logging schedule_check ticks unacked",
-    2: "savepoints current signatures results publish eager backup ledger sessions throttle transition "
-    "states",
+    2: "savepoints current signatures results publish packing eager backup ledger sessions throttle transition states",
     3: "record delivery aftermath work task deferred_task chord_parts chords maps",
     4: "app background executors beat relay",
     5: "builtin_tasks inspector startup preload __init__",
@@ -247,12 +246,15 @@ def test_views_leave_the_work_to_tasks_and_tasks_build_no_response():
     assert broken == []
 
 
+THEIR_TIME = {"tests.functional.apps", "tests.faults.app"}
+
+
 def test_no_test_sleeps():
     """One helper polls; the tasks of the tests' applications may take their time, which is what they are for."""
     sleeping = [
         f"{module.where}:{node.lineno}"
         for module in modules("tests")
-        if module.name != "tests.services.base" and not is_below(module.name, {"tests.functional.apps", "tests.faults.app"})
+        if module.name != "tests.services.base" and not is_below(module.name, THEIR_TIME)
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Call) and dotted(node.func) in {"time.sleep", "sleep", "asyncio.sleep", "gevent.sleep"}
     ]

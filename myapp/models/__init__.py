@@ -21,6 +21,7 @@ from .delivery import AlreadyCompleted, Delivery, DeliveryState
 from .meta import Base
 from .review import Review
 from .review_message import ReviewMessage
+from .task_record import TaskRecord
 
 __all__ = [
     "AlreadyCompleted",
@@ -31,6 +32,7 @@ __all__ = [
     "DeliveryState",
     "Review",
     "ReviewMessage",
+    "TaskRecord",
     "get_engine",
     "get_session_factory",
     "get_tm_session",

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import joinedload
 
 from ..events import DeliveryStateChanged
-from ..models import AlreadyCompleted, Delivery, DeliveryState
+from ..models import AlreadyCompleted, Delivery, DeliveryState, TaskRecord
 from ..sms import ConsoleSms
 from ..tasks import send_in_batches, send_review_sms_notification
 
@@ -49,8 +49,12 @@ def close_reviews(request: Request) -> HTTPSeeOther:
 
 @view_config(route_name="delivery", renderer="myapp:templates/delivery.jinja2", request_method="GET")
 def delivery(request: Request) -> dict[str, Any]:
-    """Show a delivery and what became of its message."""
-    return {"delivery": _delivery(request), "only_logged": isinstance(request.sms, ConsoleSms)}
+    """Show a delivery, what became of its message, and where the ledger says that the task stands."""
+    found = _delivery(request)
+    task_id = found.review_task_id
+    # There is none of an eager task, nor of an old one.
+    record = None if task_id is None else request.dbsession.get(TaskRecord, task_id)
+    return {"delivery": found, "record": record, "only_logged": isinstance(request.sms, ConsoleSms)}
 
 
 # Who follows a stale link, or reloads after a form, is shown the delivery; only a form completes it.

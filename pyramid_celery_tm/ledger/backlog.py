@@ -89,6 +89,21 @@ def renew(ledger: Ledger, ids: Collection[str]) -> None:
         connection.execute(update(ledger.table).where(c.id.in_(free)).values(due_at=until))
 
 
+def forget(ledger: Ledger, queues: Collection[str]) -> int:
+    """Revoke the calls whose messages wait in queues: somebody has emptied those, and wants no relay to fill them.
+
+    Calls that run, and those that wait for their time, stay.
+
+    :returns: how many were revoked.
+    """
+    c, now = ledger.table.c, utcnow()
+    waiting = (c.state.in_((State.PENDING, State.SENT))) & or_(c.eta.is_(None), c.eta <= now)
+    free = select(c.id).where(waiting, c.queue.in_(list(queues))).with_for_update(skip_locked=True)
+    values = {"state": State.REVOKED, "error": "purged", "due_at": None, "finished_at": now}
+    with ledger.autocommit() as connection:
+        return connection.execute(update(ledger.table).where(c.id.in_(free)).values(values)).rowcount
+
+
 def purge(ledger: Ledger, bite: int = BITE) -> int:
     """Delete what was finished long enough ago, a bite of it.
 

@@ -11,15 +11,26 @@ from celery.bin.base import CeleryCommand, CeleryOption
 from celery.bin.purge import purge as celery_purge
 
 from ..inspector import connect, task_ids_in_workers
+from ..ledger import backlog
+from ..record import ledger_of
 from ..unacked import drop, is_supported, unacked_messages
+from .ledger import database_errors
 
 
 def purge(ctx: click.Context, /, *, unacked: bool, **options: Any) -> None:
-    """Celery's purge, then the un-acked messages of the same queues where they are wanted, too."""
+    """Celery's purge, then the un-acked messages of the same queues where they are wanted, too.
+
+    With a ledger their calls are revoked: otherwise a relay would send them again.
+    """
+    app = ctx.obj.app
     ctx.invoke(celery_purge, **options)
+    names = set(options["queues"] or app.amqp.queues) - set(options["exclude_queues"] or ())
     if unacked:
-        names = set(options["queues"] or ctx.obj.app.amqp.queues) - set(options["exclude_queues"] or ())
-        purge_unacked(ctx.obj.app, names)
+        purge_unacked(app, names)
+    kept = ledger_of(app)
+    if kept is not None:
+        with database_errors():
+            click.echo(f"Revoked {backlog.forget(kept, names)} calls in the ledger.")
 
 
 def purge_unacked(app: Celery, queues: Collection[str]) -> None:

@@ -18,7 +18,7 @@ from celery.utils.log import LOG_LEVELS
 from ..app import celery_app
 from ..exceptions import NotConfigured
 from ..startup import MISSING_INI, WITHOUT_APPLICATION, parse_variables, start
-from . import purge, queues
+from . import ledger, purge, queues, relay
 from .argv import CommandLine, normalise
 
 #: As in Celery 4: two beats started by accident in one place would send every tick twice.
@@ -48,7 +48,8 @@ def run(argv: Sequence[str]) -> None:
 def commands() -> click.Group:
     """Celery's group of subcommands, with ours; Celery's own stays as it is."""
     group: click.Group = copy.copy(celery)
-    group.commands = {**celery.commands, "purge": purge.command, "queues": queues.queues}
+    own = (ledger.ledger, purge.command, queues.queues, relay.relay)
+    group.commands = {**celery.commands, **{command.name or "": command for command in own}}
     return group
 
 

@@ -9,8 +9,10 @@ The sections are pyramid_celery's::
     args = []
     kwargs = {"keep": 7}
     options = {"queue": "heavy"}
+    missed = once
 
-What pyramid_celery hands on unseen, and what then stops beat or starts tasks without end, is refused here.
+``missed`` is ours: what becomes of ticks whose time went by while no beat ran. What pyramid_celery hands on unseen, and
+what then stops beat or starts tasks without end, is refused here.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from .faults import did_you_mean
 from .section import Section
 from .values import JSON, JSON_INTEGER, JSON_LIST, JSON_OBJECT, STRING, Type
 
-OPTIONS = ("task", "type", "schedule", "args", "kwargs", "options")
+OPTIONS = ("task", "type", "schedule", "args", "kwargs", "options", "missed")
 UNITS = ("weeks", "days", "hours", "minutes", "seconds", "milliseconds", "microseconds")
 FIELDS = {
     "minute": "0-59",
@@ -38,7 +40,19 @@ FIELDS = {
 #: Beat adds the interval to a date, and dates end with the year 9999.
 LONGEST = datetime.timedelta(days=36500)
 
+#: What may become of ticks that were missed.
+MISSED = ("skip", "once", "all")
+
+
+def as_missed(text: str) -> str:
+    """What becomes of ticks that were missed, in a word of the setting ``tasks.missed_ticks``."""
+    if text not in MISSED:
+        raise ValueError(f"is not known{did_you_mean(text, MISSED)}")
+    return text
+
+
 TASK = Type(STRING.read, "the name of a task")
+POLICY = Type(as_missed, ", ".join(MISSED))
 TYPES = Type(STRING.read, "crontab, timedelta, integer")
 #: What a schedule of each type looks like.
 CRONTAB = Type(JSON_OBJECT.read, f'a JSON object of {", ".join(FIELDS)}, such as {{"hour": 3, "minute": 30}}')
@@ -54,7 +68,8 @@ def read_entry(section: Section, warnings: list[str]) -> dict[str, Any]:
     """
     section.fold(OPTIONS)
     entry = {"task": section.require("task", TASK), "schedule": _schedule(section, warnings)}
-    return entry | section.read({"args": JSON_LIST, "kwargs": JSON_OBJECT, "options": JSON_OBJECT})
+    kinds = {"args": JSON_LIST, "kwargs": JSON_OBJECT, "options": JSON_OBJECT, "missed": POLICY}
+    return entry | section.read(kinds)
 
 
 def _schedule(section: Section, warnings: list[str]) -> Any:

@@ -15,7 +15,7 @@ from threading import Event, Thread
 
 from sqlalchemy import func, select, text
 
-from pyramid_celery_tm import publish
+from pyramid_celery_tm import producers
 from pyramid_celery_tm.app import apply_settings, celery_app
 from pyramid_celery_tm.request import open_request
 from tests.faults.app import Base, Effect, Order, Start, TaskRecord, configured
@@ -151,7 +151,7 @@ class World:
 
     def close(self) -> None:
         """Close the connections of this process."""
-        publish.forget_connection(celery_app)
+        producers.forget_connection(celery_app)
         celery_app.pool.force_close_all()
         self.registry["engine"].dispose()
 

@@ -11,7 +11,8 @@ from celery import signals
 from sqlalchemy import Connection, event, text
 from sqlalchemy.orm import Session
 
-from myapp.models import Customer, Delivery, DeliveryState, ReviewMessage
+from myapp.models import Customer, Delivery, DeliveryState, ReviewMessage, TaskRecord
+from myapp.models.meta import utcnow
 from myapp.tasks import MAX_TRIES
 
 from .conftest import LiveWith, Saved, on_both_databases
@@ -62,6 +63,31 @@ def test_the_page_shows_what_the_tasks_did(live: webtest.TestApp, delivery_id: i
     assert "Hello Ada O&#39;Neill" in page.text
     assert page.html.select_one(".state").text == "sent"
     assert "/complete" not in page.text, "there is nothing left to complete"
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ({"state": "sent"}, "sent, started 0 times"),
+        ({"state": "done", "starts": 1}, "done, started 1 time"),
+        ({"state": "failed", "starts": 6, "error": "TooManyStarts: no"}, "failed, started 6 times: TooManyStarts: no"),
+    ],
+)
+def test_the_page_shows_where_the_task_stands_in_the_ledger(
+    live: webtest.TestApp, delivery_id: int, saved: Saved, values: dict[str, Any], shown: str
+) -> None:
+    with saved() as dbsession:
+        delivery = dbsession.get(Delivery, delivery_id)
+        delivery.complete()
+        delivery.review_task_id = "a-task"
+        dbsession.add(TaskRecord(id="a-task", name="send_review", created_at=utcnow(), **values))
+    page = page_of(live, delivery_id).html
+    assert page.find("dt", string="In the ledger").find_next("dd").text == shown
+
+
+def test_the_page_does_without_a_row_of_the_ledger(live: webtest.TestApp, delivery_id: int) -> None:
+    page = complete(live, delivery_id).follow()  # eagerly
+    assert "In the ledger" not in page.text
 
 
 @on_both_databases

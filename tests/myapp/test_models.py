@@ -12,7 +12,17 @@ from sqlalchemy import Engine, inspect
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.orm import Session
 
-from myapp.models import AlreadyCompleted, Base, Customer, Delivery, DeliveryState, Review, ReviewMessage, get_engine
+from myapp.models import (
+    AlreadyCompleted,
+    Base,
+    Customer,
+    Delivery,
+    DeliveryState,
+    Review,
+    ReviewMessage,
+    TaskRecord,
+    get_engine,
+)
 from myapp.models.meta import utcnow
 from myapp.scripts.initialize_db import alembic_config
 
@@ -105,6 +115,25 @@ def test_the_migrations_make_what_the_models_describe(engine: Engine) -> None:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
+
+
+@on_both_databases
+def test_the_migrations_make_the_indexes_of_the_ledger_with_their_conditions(engine: Engine) -> None:
+    """Which alembic does not compare."""
+    migrated = indexes_of_the_ledger(engine)
+    with engine.begin() as connection:
+        Base.metadata.drop_all(connection)
+        Base.metadata.create_all(connection)
+    assert migrated == indexes_of_the_ledger(engine)
+    assert len(migrated) == 4
+
+
+def indexes_of_the_ledger(engine: Engine) -> dict[str | None, tuple[Any, ...]]:
+    name = f"{engine.dialect.name}_where"
+    return {
+        index["name"]: (index["column_names"], bool(index["unique"]), str(index["dialect_options"].get(name)))
+        for index in inspect(engine).get_indexes(TaskRecord.__tablename__)
+    }
 
 
 @on_both_databases

@@ -4,7 +4,7 @@ from kombu import Queue
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationConflictError
 
-from pyramid_celery_tm.app import celery_app, configure, route_by_kind
+from pyramid_celery_tm.app import apply_settings, celery_app, configure, route_by_kind
 from pyramid_celery_tm.exceptions import SettingsError
 from tests.application import add, make_config
 
@@ -192,3 +192,21 @@ def test_queues_given_as_setting_are_kept(redis_url):
 
     configure_values(make_config(), redis_url, task_queues=[Queue("one")])
     assert list(celery_app.amqp.queues.consume_from) == ["one"]
+
+
+@pytest.mark.parametrize("broker", ["amqp://localhost", "pyamqp://localhost"])
+def test_rabbitmq_confirms_what_it_was_given_unless_told_otherwise(broker):
+    registry = make_config().registry
+    apply_settings(celery_app, registry, "test.ini", {"broker_url": broker})
+    assert celery_app.conf.broker_transport_options == {"confirm_publish": True}
+    options = {"confirm_publish": False}
+    apply_settings(celery_app, registry, "test.ini", {"broker_url": broker, "broker_transport_options": options})
+    assert celery_app.conf.broker_transport_options == options
+
+
+def test_the_setting_for_quorum_queues_makes_all_three_such(redis_url):
+    values = {"broker_url": redis_url, "task_default_queue_type": "quorum"}
+    apply_settings(celery_app, make_config().registry, "test.ini", values)
+    for queue in celery_app.amqp.queues.values():
+        assert queue.queue_arguments == {"x-queue-type": "quorum"}
+        assert queue.exchange.type == "topic"

@@ -3,68 +3,16 @@
 import threading
 
 import pytest
-from celery import chain, chord, group
-from celery.app.task import Context
-from celery.app.trace import build_tracer
-from celery.exceptions import Ignore, Reject, TimeLimitExceeded, WorkerLostError
+from celery import chord
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from pyramid_celery_tm import RequestAwareTask, TransactionalTask, delivery
 from pyramid_celery_tm.app import celery_app
-from pyramid_celery_tm.exceptions import TransactionEnded
-from pyramid_celery_tm.ledger import KEY
-from tests.application import Note, add, configure, make_config, plain, queued, records, texts, total, write
-from tests.services import wait_until
+from tests.application import Note, add, plain, queued, records, texts, total, write
+from tests.messages import call, messages, registry, row_of, run, task
 
-
-@pytest.fixture
-def registry(redis_url, postgresql_url):
-    settings = {"tasks.max_starts": "3"}
-    return configure(make_config(postgresql_url, ledger=True, **settings), redis_url)
-
-
-@pytest.fixture
-def task(registry):
-    """Makes a task of a function, for the length of a test."""
-    names = []
-
-    def make(function, base=TransactionalTask, **options):
-        names.append(f"test.{function.__name__}")
-        return celery_app.task(base=base, name=names[-1], lazy=False, shared=False, **options)(function)
-
-    yield make
-    for name in names:
-        del celery_app.tasks[name]
-
-
-def run(message, **delivery_info):
-    """Run a message as a child of a worker does; the result, or None, and the state."""
-    task = celery_app.tasks[message["task"]]
-    embed = message["embed"]
-    request = {**message, **embed, "delivery_info": {"routing_key": "celery", **delivery_info}, "hostname": "test"}
-    for name in ("args", "kwargs", "embed", "envelope"):
-        del request[name]
-    ended = build_tracer(task.name, task, app=celery_app)(message["id"], message["args"], message["kwargs"], request)
-    return ended.retval, None if ended.info is None else ended.info.state
-
-
-def messages(url):
-    """What waits in the queues, taken out."""
-    found = queued(url)
-    celery_app.control.purge()
-    return found
-
-
-def call(redis_url, task, *args, **options):
-    """Call a task outside of any transaction; its message."""
-    task.apply_async(args, **options)
-    (message,) = messages(redis_url)
-    return message
-
-
-def row_of(registry, message):
-    return next(row for row in records(registry) if row.id == message["id"])
+__all__ = ["registry", "task"]
 
 
 def test_a_twin_is_answered_as_the_first_one_was(registry, redis_url):
@@ -107,7 +55,7 @@ def test_the_twin_of_one_that_failed_fails_as_that_did(registry, redis_url, task
 
     message = call(redis_url, breaks, link_error=plain.s())
     for _ in range(2):
-        value, state = run(message)
+        _, state = run(message)
         assert state == "FAILURE"
         assert "on purpose" in str(celery_app.AsyncResult(message["id"]).result)
     row = row_of(registry, message)
@@ -243,71 +191,6 @@ def test_a_retry_that_cannot_be_written_leaves_the_task_as_it_was(registry, redi
     assert row_of(registry, message).state == "sent"
 
 
-@pytest.mark.parametrize(
-    ("error", "state"), [(Ignore(), "done"), (Reject(requeue=False), "failed"), (Reject(requeue=True), "sent")]
-)
-@pytest.mark.parametrize("base", [TransactionalTask, RequestAwareTask])
-def test_a_task_may_ignore_or_reject_its_message(registry, redis_url, task, error, state, base):
-    def ends(request):
-        raise error
-
-    message = call(redis_url, task(ends, base=base))
-    run(message)
-    assert row_of(registry, message).state == state
-
-
-def commits(request):
-    request.tm.commit()
-
-
-def begins_another(request):
-    request.tm.abort()
-    request.tm.begin()
-    request.dbsession.add(Note(text="never"))
-
-
-def commits_another(request):
-    begins_another(request)
-    request.tm.commit()
-
-
-@pytest.mark.parametrize("body", [commits, begins_another, commits_another])
-def test_a_task_may_not_end_its_transaction_and_go_on(registry, redis_url, task, body):
-    message = call(redis_url, task(body))
-    assert run(message)[1] == "FAILURE"
-    assert isinstance(celery_app.AsyncResult(message["id"]).result, TransactionEnded)
-    assert texts(registry) == []
-    assert row_of(registry, message).state == "failed"
-
-
-@pytest.mark.parametrize("end", ["abort", "doom"])
-def test_a_task_may_throw_its_work_away(registry, redis_url, task, end):
-    def gives_up(request):
-        request.dbsession.add(Note(text="never"))
-        getattr(request.tm, end)()
-        return "nothing"
-
-    message = call(redis_url, task(gives_up))
-    assert run(message) == ("nothing", None)
-    assert texts(registry) == []
-    row = row_of(registry, message)
-    assert (row.state, row.result) == ("done", '"nothing"')
-
-
-def test_what_a_task_returns_must_be_kept_unless_nobody_asks(registry, redis_url, task):
-    def returns(request):
-        request.dbsession.add(Note(text="returned"))
-        return object()
-
-    message = call(redis_url, task(returns))
-    assert run(message)[1] == "FAILURE"
-    assert texts(registry) == []
-    celery_app.tasks["test.returns"].ignore_result = True
-    message = call(redis_url, celery_app.tasks["test.returns"])
-    assert run(message)[1] is None
-    assert texts(registry) == ["returned"]
-
-
 def test_a_task_that_wants_its_own_transactions_runs_until_it_has_ended(registry, redis_url, task):
     def works(request, fail):
         with request.tm:
@@ -419,96 +302,3 @@ def test_an_outcome_that_cannot_be_written_is_logged(registry, redis_url, task, 
     monkeypatch.setattr(delivery.inbox, "settle", gone)
     assert run(message) == (1, None)
     assert "could not be written; it is sent again" in caplog.text
-
-
-def test_followers_that_could_not_be_noted_are_sent_again(registry, redis_url, monkeypatch, caplog):
-    def gone(*args, **options):
-        raise OperationalError("update", {}, ValueError("gone"))
-
-    message = call(redis_url, add, 1, link=add.s())
-    monkeypatch.setattr(delivery.inbox, "finish", gone)
-    run(message)
-    assert "what became of it could not be written" in caplog.text
-    assert row_of(registry, message).state == "answered"
-
-
-def test_a_result_backend_that_fails_after_the_commit_fails_no_task(registry, redis_url, monkeypatch, caplog):
-    message = call(redis_url, chain(add.s(1, 2), add.s(3)))
-    real = celery_app.backend.store_result
-
-    def down(*args, **options):
-        raise ConnectionError("the result backend is down")
-
-    monkeypatch.setattr(celery_app.backend, "store_result", down)
-    with pytest.warns(RuntimeWarning, match="the result backend is down"):
-        run(message)
-    assert "what follows it is tried again" in caplog.text
-    assert row_of(registry, message).state == "answered"
-    monkeypatch.setattr(celery_app.backend, "store_result", real)
-    messages(redis_url)
-    assert run(message) == (3, None)
-    assert row_of(registry, message).state == "done"
-
-
-def context(message):
-    task = celery_app.tasks[message["task"]]
-    return task, Context({name: value for name, value in message.items() if name not in ("args", "kwargs")})
-
-
-def test_a_child_that_was_killed_fails_no_task(registry, redis_url, caplog):
-    message = call(redis_url, write, "hello")
-    task, request = context(message)
-    before = row_of(registry, message).due_at
-    task.backend.mark_as_failure(message["id"], WorkerLostError("killed"), request=request)
-    wait_until(lambda: row_of(registry, message).due_at < before, 10, "it to be due")
-    assert celery_app.AsyncResult(message["id"]).state == "PENDING"
-    assert "lost its worker and is sent again" in caplog.text
-
-
-def test_a_child_that_was_killed_for_its_time_fails_its_task(registry, redis_url):
-    message = call(redis_url, write, "hello")
-    task, request = context(message)
-    task.backend.mark_as_failure(message["id"], TimeLimitExceeded(5), request=request)
-    wait_until(lambda: row_of(registry, message).state == "failed", 10, "the failure")
-    assert celery_app.AsyncResult(message["id"]).state == "FAILURE"
-
-
-def test_failures_of_strangers_are_celerys_own_business(registry):
-    celery_app.backend.mark_as_failure("a", WorkerLostError("killed"))
-    celery_app.send_task("plain", task_id="b")
-    celery_app.backend.mark_as_failure("b", ValueError("x"), request=celery_app.tasks["plain"].request)
-    assert celery_app.AsyncResult("a").state == celery_app.AsyncResult("b").state == "FAILURE"
-
-
-def test_the_ledger_has_a_key(registry):
-    assert registry[KEY].policy.max_starts == 3
-
-
-def test_a_member_of_a_group_says_nothing_of_a_chord(registry, redis_url):
-    group(add.s(1, 1), plain.s(2)).delay()
-    for message in messages(redis_url):
-        run(message)
-    assert [row.state for row in records(registry)] == ["done"]
-
-
-def test_a_chord_that_fails_fails_its_body_once(registry, redis_url, task):
-    @task
-    def breaks(request):
-        raise ZeroDivisionError
-
-    result = chord([add.s(1, 1), breaks.s(), chain(breaks.si(), add.si(1))], total.s().on_error(plain.s()))()
-    parts = messages(redis_url)
-    for _ in range(2):
-        for part in parts:
-            run(part)
-    assert [sent["task"] for sent in messages(redis_url)] == ["plain"]
-    assert "raised ZeroDivisionError" in str(result.result)
-
-
-def test_a_chord_with_plain_tasks_in_its_header_counts_them_too(registry, redis_url):
-    result = chord([plain.s(1), add.s(1, 1), group(plain.s(3), add.s(2, 2)), plain.s(None)], plain.s())()
-    for part in messages(redis_url):
-        run(part)
-    (body,) = messages(redis_url)
-    run(body)
-    assert result.get(timeout=5) == [1, 2, 4, 3, None]  # the order in which Celery unrolls a group in a header

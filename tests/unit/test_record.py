@@ -7,13 +7,12 @@ import pytest
 import redis
 import transaction
 import zope.sqlalchemy
-from celery import chord, group
-from kombu import serialization
+from celery import group
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from pyramid_celery_tm import on_commit, record
+from pyramid_celery_tm import on_commit, packing, record
 from pyramid_celery_tm.app import celery_app
 from pyramid_celery_tm.deferral import Release
 from pyramid_celery_tm.ledger import KEY
@@ -24,11 +23,9 @@ from tests.application import (
     background,
     configure,
     make_config,
-    plain,
     queued,
     records,
     texts,
-    total,
     worker,
     write,
 )
@@ -294,7 +291,7 @@ def test_a_far_call_waits_in_the_table(registry, request_, redis_url):
     rows = records(registry)
     assert sorted(row.state for row in rows) == ["pending"] * 3 + ["sent"]
     for row in rows:
-        packed = record.unpack(celery_app, row.name, row.message)[0]
+        packed = packing.unpack(celery_app, row.name, row.message)[0]
         assert packed.content.headers["eta"]
         if row.state == "pending":
             assert abs((row.eta - row.due_at).total_seconds() - 60) < 1
@@ -336,45 +333,6 @@ def test_calls_that_were_sent_and_not_marked_are_a_warning(registry, request_, c
     assert len(queued(redis_url)) == 1
 
 
-@pytest.fixture
-def binary():
-    serialization.register("upside-down", lambda value: serialization.dumps(value, "json")[2].encode()[::-1],
-                           lambda data: serialization.loads(bytes(data)[::-1].decode(), "application/json", "utf-8"),
-                           "application/x-upside-down", "binary")  # fmt: skip
-    yield "upside-down"
-    serialization.unregister("upside-down")
-
-
-def test_a_message_comes_out_of_the_table_as_it_went_in(registry, request_, binary):
-    moment = datetime(2026, 1, 2, tzinfo=UTC)
-    with request_.tm:
-        add.apply_async((moment, 1), priority=3, queue="heavy", headers={"x": 1}, link=[add.s(1), group(add.s(2))])
-        add.apply_async((1, 2), serializer=binary, exchange="celery", routing_key="celery", expires=60)
-    for row in records(registry):
-        message, claimed = record.unpack(celery_app, row.name, row.message)
-        assert claimed
-        args, _, embed = message.content.body
-        if row.queue == "heavy":
-            assert args == [moment, 1]
-            assert message.options["priority"] == 3
-            assert embed["callbacks"][0]["options"]["task_id"]
-            assert embed["callbacks"][1]["kwargs"]["tasks"][0]["options"]["task_id"]
-        else:
-            assert args == [1, 2]
-            assert "expiration" not in message.options
-        assert record.pack(message, claimed=True)
-
-
-def test_callbacks_keep_the_ids_that_they_were_given(registry, request_, redis_url):
-    with request_.tm:
-        add.apply_async((1,), link=add.s(2).set(task_id="chosen"), link_error=chord([add.s(1)], total.s()))
-    (message,) = queued(redis_url)
-    assert message["embed"]["callbacks"][0]["options"]["task_id"] == "chosen"
-    errback = message["embed"]["errbacks"][0]["kwargs"]
-    assert errback["header"][0]["options"]["task_id"]
-    assert errback["body"]["options"]["task_id"]
-
-
 def test_eager_tasks_have_no_rows(registry, redis_url):
     celery_app.conf.task_always_eager = True
     try:
@@ -382,12 +340,6 @@ def test_eager_tasks_have_no_rows(registry, redis_url):
             add.delay(1)
     finally:
         celery_app.conf.task_always_eager = False
-    assert records(registry) == []
-
-
-def test_plain_tasks_have_no_rows(registry, request_):
-    with request_.tm:
-        plain.delay(1)
     assert records(registry) == []
 
 

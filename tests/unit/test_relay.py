@@ -3,13 +3,13 @@
 import logging
 import threading
 from datetime import timedelta
-from types import SimpleNamespace
 
 import pytest
 from celery import signals
 from celery.worker import state
 from kombu.exceptions import OperationalError
 from sqlalchemy import create_engine, insert, text, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from pyramid_celery_tm import relay as relays
 from pyramid_celery_tm.app import celery_app
@@ -172,6 +172,41 @@ def test_old_rows_are_deleted_in_bites(registry, ledger):
     assert sorted(row.state for row in records(registry)) == ["done"] * 2 + ["failed"] * 4 + ["pending"]
 
 
+def test_calls_whose_messages_were_purged_are_revoked_unless_they_wait_for_their_time(registry, ledger):
+    with open_request(registry) as request, request.tm:
+        add.delay(1)
+        add.apply_async((2,), countdown=3600)
+        add.apply_async((3,), queue="heavy")
+    assert backlog.forget(ledger, ["celery"]) == 1
+    assert sorted(row.state for row in records(registry)) == ["pending", "revoked", "sent"]
+
+
+def test_a_worker_that_purges_revokes_what_it_purged(registry, caplog):
+    lose(registry, 2)
+    consumer = Consumer()
+    consumer.purge = True
+    signals.worker_ready.send(sender=consumer)
+    signals.worker_shutting_down.send(sender="test")
+    assert {row.state for row in records(registry)} == {"revoked"}
+    assert "2 calls were purged, and revoked in the ledger" in caplog.text
+
+
+def test_a_worker_says_that_the_table_is_missing(registry, caplog):
+    TaskRecord.__table__.drop(registry["engine"])
+    signals.worker_ready.send(sender=Consumer())
+    signals.worker_shutting_down.send(sender="test")
+    assert "the database has no table task_record: run the migrations" in caplog.text
+
+
+def test_a_worker_whose_database_is_away_starts_all_the_same(registry, monkeypatch):
+    def away(ledger):
+        raise SQLAlchemyError("no answer")
+
+    monkeypatch.setattr(Ledger, "is_there", away)
+    signals.worker_ready.send(sender=Consumer())
+    signals.worker_shutting_down.send(sender="test")
+
+
 def test_a_relay_deletes_what_is_old_and_pauses_when_it_meets_trouble(registry, ledger, monkeypatch, caplog):
     monkeypatch.setattr(relays, "PURGE_EVERY", 0)
     monkeypatch.setattr(relays, "PAUSE", 0.01)
@@ -206,11 +241,21 @@ def test_a_relay_that_is_switched_off_sends_nothing(registry, ledger, redis_url)
     assert len(Relay(celery_app, Ledger(ledger.table, ledger.engine, policy))._chores) == 2
 
 
+class Consumer:
+    """What sends Celery's signal, which the worker for tests leaves out; and the worker itself."""
+
+    app = celery_app
+    purge = False
+
+    @property
+    def controller(self):
+        return self
+
+
 def test_a_worker_runs_a_relay_until_it_ends(registry, caplog):
     lose(registry, 3)
     caplog.set_level(logging.INFO)
-    # What Celery's worker for tests leaves out.
-    signals.worker_ready.send(sender=SimpleNamespace(app=celery_app))
+    signals.worker_ready.send(sender=Consumer())
     (thread,) = [thread for thread in threading.enumerate() if thread.name == "relay"]
     wait_until(lambda: {row.state for row in records(registry)} == {"sent"}, 20, "all to be sent")
     assert "the relay sent 3 calls: add[" in caplog.text
@@ -221,7 +266,7 @@ def test_a_worker_runs_a_relay_until_it_ends(registry, caplog):
 
 def test_a_worker_without_a_ledger_runs_none(redis_url):
     configure(make_config(), redis_url)
-    signals.worker_ready.send(sender=SimpleNamespace(app=celery_app))
+    signals.worker_ready.send(sender=Consumer())
     assert "relay" not in {thread.name for thread in threading.enumerate()}
 
 

@@ -10,7 +10,8 @@ from celery.schedules import crontab
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyramid_celery_tm.settings.schedules import FIELDS, read_entry
+from pyramid_celery_tm import ledger
+from pyramid_celery_tm.settings.schedules import FIELDS, MISSED, read_entry
 from pyramid_celery_tm.settings.section import Section
 
 
@@ -56,6 +57,26 @@ def test_args_kwargs_and_options_are_read_as_json():
     assert entry["args"] == [1, "b"]
     assert entry["kwargs"] == {"user": "beat"}
     assert entry["options"] == {"expires": 25}
+
+
+@pytest.mark.parametrize("policy", MISSED)
+def test_what_becomes_of_missed_ticks_is_a_word(policy):
+    entry, faults, _ = read(task="a", type="integer", schedule="30", missed=policy)
+
+    assert faults == []
+    assert entry["missed"] == policy
+
+
+def test_an_unknown_policy_for_missed_ticks_is_refused_with_the_near_one():
+    wrong = fault(type="integer", schedule="30", missed="onse")
+
+    assert (wrong.option, wrong.value) == ("missed", "onse")
+    assert wrong.problem == "is not known, did you mean 'once'?"
+    assert wrong.allowed == "skip, once, all"
+
+
+def test_the_policies_are_those_of_the_ledger():
+    assert MISSED == ledger.MISSED
 
 
 def test_options_may_be_written_in_any_case():
