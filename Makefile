@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check bench format lock clean
+.PHONY: help setup run test faults check bench format lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -23,6 +23,11 @@ run: setup  ## the application with worker, beat and Redis on http://localhost:6
 # ARGS chooses: make test ARGS="tests/unit -k savepoint". Only the whole suite is held to the coverage.
 test: setup  ## the whole suite on real servers; ARGS="tests/unit -k word" for a part
 	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),--cov)
+
+# How much of everything: each line of a web process is its last one, and of all else there is FAULTS times as much.
+FAULTS ?= 5
+faults: setup  ## kill, freeze and wipe everything while it works, and count what is lost and doubled
+	FAULTS=$(FAULTS) $(BIN)/python -m pytest -s $(if $(ARGS),$(ARGS),tests/faults)
 
 check: setup  ## lint, format, types, and the rules of the house
 	$(BIN)/ruff check

@@ -34,6 +34,9 @@ __all__ = ["celery_app", "configure", "configure_celery"]
 
 logger = logging.getLogger(__name__)
 
+#: What beat runs by where there is a ledger, unless the setting says otherwise.
+LEDGER_SCHEDULER = "pyramid_celery_tm.beat:LedgerScheduler"
+
 #: Beside the default queue: long tasks, and those that beat starts.
 HEAVY, BACKGROUND = "heavy", "background"
 
@@ -167,6 +170,13 @@ def _check(registry: Registry, ini: str, values: Mapping[str, Any]) -> None:
         faults.append(f"[app:main] tasks.attempts = {attempts}: not a number of attempts; allowed: 1 and above")
     if values.get("task_protocol", 2) != 2:
         faults.append("[celery] task_protocol = 1: messages of Celery 3 are not supported; allowed: 2")
+    if KEY not in registry:
+        faults += [
+            f"[celerybeat:{name}] missed = {entry['missed']}: only beats with a ledger know it;"
+            " allowed: leave it out, or call config.configure_ledger"
+            for name, entry in (values.get("beat_schedule") or {}).items()
+            if "missed" in entry
+        ]
     if faults:
         raise SettingsError(ini.partition("?")[0], faults)
 
@@ -197,7 +207,7 @@ def _with_defaults(values: dict[str, Any], registry: Registry) -> dict[str, Any]
         options = values.get("broker_transport_options") or {}
         values["broker_transport_options"] = {"confirm_publish": True, **options}
     if KEY in registry:
-        values.setdefault("beat_scheduler", "pyramid_celery_tm.beat:LedgerScheduler")
+        values.setdefault("beat_scheduler", LEDGER_SCHEDULER)
     return values
 
 

@@ -5,6 +5,7 @@ A claim is a write: the row of the call, and no other, decides which of the copi
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +18,10 @@ from .model import State, utcnow
 
 #: How long a worker may take to send what follows a task before another one is asked to, in seconds.
 FOLLOW_UP = 30.0
+
+#: How long a row may be locked before its call is taken for running, and how often that is looked at, in seconds.
+PATIENCE = 0.5
+PAUSE = 0.02
 
 #: The states in which a call may run.
 OPEN = (State.PENDING, State.SENT)
@@ -71,13 +76,16 @@ def outcome(state: State, *, followed: bool) -> dict[str, Any]:
 def claim(ledger: Ledger, connection: Connection, wanted: Claim, *, counted: bool = False) -> bool:
     """Claim a call in the transaction of its task: the effect is to happen if, and only if, this commits.
 
+    A row that is locked is another copy's, as a rule. But whoever marks calls as sent locks them, too, for a moment in
+    which a fast worker may already be here.
+
     :param counted: whether :func:`begin` has counted this start.
     :returns: whether it may run. If not, :func:`look` says why.
     """
     table = ledger.table
     statement = update(table).where(table.c.id == _claimable(ledger, wanted).scalar_subquery())
     statement = statement.values(**wanted.outcome(), starts=table.c.starts + (0 if counted else 1))
-    return connection.execute(statement.returning(table.c.id)).scalar() is not None
+    return _patiently(ledger, connection, wanted, statement.returning(table.c.id)) is not None
 
 
 def adopt(ledger: Ledger, connection: Connection, wanted: Claim, queue: str | None) -> bool:
@@ -106,7 +114,8 @@ def begin(ledger: Ledger, wanted: Claim, lease: float | None = None) -> int | No
         values = {"starts": c.starts + 1, "due_at": utcnow() + timedelta(seconds=lease)}
     statement = update(ledger.table).where(c.id == _claimable(ledger, wanted).scalar_subquery()).values(values)
     with ledger.autocommit() as connection:
-        return connection.execute(statement.returning(c.starts)).scalar()
+        starts: int | None = _patiently(ledger, connection, wanted, statement.returning(c.starts))
+        return starts
 
 
 def look(ledger: Ledger, connection: Connection, task_id: str) -> Known:
@@ -144,12 +153,24 @@ def finish(ledger: Ledger, task_id: str) -> None:
         connection.execute(statement.values(state=state, due_at=None))
 
 
+def _patiently(ledger: Ledger, connection: Connection, wanted: Claim, statement: Any) -> Any:
+    """Run a statement until it finds its row free, for a moment; the answer, or ``None``."""
+    until = time.monotonic() + PATIENCE
+    while (answer := connection.execute(statement).scalar()) is None and time.monotonic() < until:
+        if connection.execute(_open(ledger, wanted)).scalar() is None:
+            break
+        time.sleep(PAUSE)
+    return answer
+
+
 def _claimable(ledger: Ledger, wanted: Claim) -> Select[Any]:
+    return _open(ledger, wanted).with_for_update(skip_locked=True)
+
+
+def _open(ledger: Ledger, wanted: Claim) -> Select[Any]:
     c = ledger.table.c
-    return (
-        select(c.id)
-        .where(c.id == wanted.task_id, c.name == wanted.name, c.state.in_(OPEN), c.retries <= wanted.retries)
-        .with_for_update(skip_locked=True)
+    return select(c.id).where(
+        c.id == wanted.task_id, c.name == wanted.name, c.state.in_(OPEN), c.retries <= wanted.retries
     )
 
 

@@ -15,7 +15,7 @@ from celery.platforms import EX_FAILURE, EX_OK
 from celery.signals import worker_shutdown, worker_shutting_down
 from celery.utils.log import LOG_LEVELS
 
-from ..app import celery_app
+from ..app import LEDGER_SCHEDULER, celery_app
 from ..exceptions import NotConfigured
 from ..startup import MISSING_INI, WITHOUT_APPLICATION, parse_variables, start
 from . import ledger, purge, queues, relay
@@ -61,9 +61,14 @@ def needs_application(line: CommandLine) -> bool:
 
 
 def defaults(line: CommandLine) -> list[str]:
-    """What ws-celery adds to a command line: a pidfile for beat; ``--pidfile=`` goes without."""
-    wanted = line.command == "beat" and "pidfile" not in line.given and needs_application(line)
-    return ["--pidfile", BEAT_PIDFILE] if wanted and not celery_app.conf.get("beat_pidfile") else []
+    """What ws-celery adds to a command line: a pidfile for beat, unless there may be more than one of it.
+
+    ``--pidfile=`` goes without.
+    """
+    if line.command != "beat" or "pidfile" in line.given or not needs_application(line):
+        return []
+    several = celery_app.conf.beat_scheduler == LEDGER_SCHEDULER and "scheduler" not in line.given
+    return [] if several or celery_app.conf.get("beat_pidfile") else ["--pidfile", BEAT_PIDFILE]
 
 
 def for_other_processes(line: CommandLine) -> list[str]:

@@ -92,6 +92,20 @@ def test_a_message_does_not_run_while_another_copy_of_it_runs(registry, redis_ur
     assert texts(registry) == ["once"]
 
 
+@pytest.mark.parametrize("base", [TransactionalTask, RequestAwareTask])
+def test_a_message_that_comes_while_its_call_is_marked_as_sent_runs(registry, redis_url, task, base):
+    def works(request):
+        return "done"
+
+    message = call(redis_url, task(works, base=base))
+    locked = registry["engine"].connect()
+    locked.execute(text("select id from task_record for update"))
+    timer = threading.Timer(0.2, locked.close)
+    timer.start()
+    assert run(message) == ("done", None)
+    timer.join()
+
+
 def test_a_message_from_elsewhere_is_claimed_all_the_same(registry, redis_url):
     celery_app.send_task("write", ("from afar",))
     (message,) = messages(redis_url)
