@@ -9,8 +9,8 @@ This package speaks SQL and knows nothing of Celery or Pyramid. :mod:`pyramid_ce
 
 **Locks.** Every statement that takes rows that others may hold takes them with ``SKIP LOCKED``, or by the primary key
 one at a time: nothing here waits for a running task, whose row is locked until its transaction ends, and no two
-statements can wait for each other. Three exceptions, each for a moment: the parts of one chord wait for each other, so do
-the twins of a message that came from elsewhere and has no row yet, and so do beats that start.
+statements can wait for each other. Three exceptions, each for a moment: the parts of one chord wait for each other, so
+do the twins of a message that came from elsewhere and has no row yet, and so do beats that start.
 
 **Isolation.** A claim runs in the transaction of the task, at whatever level the application chose; under SERIALIZABLE
 and REPEATABLE READ it can fail with a conflict, and the task runs again. The ledger's own short transactions are READ
