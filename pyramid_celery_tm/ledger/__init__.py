@@ -30,6 +30,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from sqlalchemy import Connection, Engine, Table, inspect
 
@@ -66,10 +67,14 @@ class Ledger:
         with self.committing.begin() as connection:
             yield connection
 
-    @property
+    @cached_property
     def committing(self) -> Engine:
         """The engine, for short transactions that see what others have committed meanwhile."""
         return self._engine("READ COMMITTED")
+
+    @cached_property
+    def _autocommitting(self) -> Engine:
+        return self._engine("AUTOCOMMIT")
 
     @contextmanager
     def autocommit(self) -> Iterator[Connection]:
@@ -78,7 +83,7 @@ class Ledger:
             with self.begin() as connection:
                 yield connection
         else:
-            with self._engine("AUTOCOMMIT").connect() as connection:
+            with self._autocommitting.connect() as connection:
                 yield connection
 
     def _engine(self, level: str) -> Engine:

@@ -44,7 +44,9 @@ def take(ledger: Ledger) -> list[Waiting]:
     now = utcnow()
     due = select(c.id).where(c.due_at <= now, c.message.is_not(None)).order_by(c.due_at)
     # With a LIMIT it has to be a CTE, which runs once; a subquery may be planned to run again and again.
-    batch = due.limit(ledger.policy.relay_batch).with_for_update(skip_locked=True).cte("batch")
+    # And with a number for its limit: a plan for any number would rather read the whole table.
+    size: Any = bindparam("size", ledger.policy.relay_batch, literal_execute=True)
+    batch = due.limit(size).with_for_update(skip_locked=True).cte("batch")
     statement = update(ledger.table).where(c.id.in_(select(batch.c.id))).values(due_at=now + timedelta(seconds=LEASE))
     with ledger.autocommit() as connection:
         return [Waiting(*row) for row in connection.execute(statement.returning(c.id, c.name, c.message, c.sends))]

@@ -9,9 +9,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, select, update
+from sqlalchemy import Connection, Select, Table, Update, bindparam, case, select, update
 
 from . import Ledger, outbox
 from .model import State, utcnow
@@ -82,10 +83,8 @@ def claim(ledger: Ledger, connection: Connection, wanted: Claim, *, counted: boo
     :param counted: whether :func:`begin` has counted this start.
     :returns: whether it may run. If not, :func:`look` says why.
     """
-    table = ledger.table
-    statement = update(table).where(table.c.id == _claimable(ledger, wanted).scalar_subquery())
-    statement = statement.values(**wanted.outcome(), starts=table.c.starts + (0 if counted else 1))
-    return _patiently(ledger, connection, wanted, statement.returning(table.c.id)) is not None
+    values = {"starts_now": 0 if counted else 1, **_said(wanted)}
+    return _patiently(connection, _claiming(ledger.table), _open(ledger.table), values) is not None
 
 
 def adopt(ledger: Ledger, connection: Connection, wanted: Claim, queue: str | None) -> bool:
@@ -107,14 +106,14 @@ def begin(ledger: Ledger, wanted: Claim, lease: float | None = None) -> int | No
     :param lease: seconds in which the relay leaves the call alone; ``None`` for a call that is claimed next.
     :returns: how often it was started, with this time; ``None`` where it may not run.
     """
-    c = ledger.table.c
+    table = ledger.table
     # The start before this one was never noted if the task killed its worker.
-    values: dict[str, Any] = {"starts": case((c.starts > 1, c.starts), else_=1) + 1}
+    values: dict[str, Any] = {"starts": case((table.c.starts > 1, table.c.starts), else_=1) + 1}
     if lease is not None:
-        values = {"starts": c.starts + 1, "due_at": utcnow() + timedelta(seconds=lease)}
-    statement = update(ledger.table).where(c.id == _claimable(ledger, wanted).scalar_subquery()).values(values)
+        values = {"starts": table.c.starts + 1, "due_at": utcnow() + timedelta(seconds=lease)}
+    statement = _of_claimable(table).values(values).returning(table.c.starts)
     with ledger.autocommit() as connection:
-        starts: int | None = _patiently(ledger, connection, wanted, statement.returning(c.starts))
+        starts: int | None = _patiently(connection, statement, _open(table), _key(wanted))
         return starts
 
 
@@ -153,25 +152,46 @@ def finish(ledger: Ledger, task_id: str) -> None:
         connection.execute(statement.values(state=state, due_at=None))
 
 
-def _patiently(ledger: Ledger, connection: Connection, wanted: Claim, statement: Any) -> Any:
+def _patiently(connection: Connection, statement: Any, still_open: Any, values: Mapping[str, Any]) -> Any:
     """Run a statement until it finds its row free, for a moment; the answer, or ``None``."""
     until = time.monotonic() + PATIENCE
-    while (answer := connection.execute(statement).scalar()) is None and time.monotonic() < until:
-        if connection.execute(_open(ledger, wanted)).scalar() is None:
+    while (answer := connection.execute(statement, values).scalar()) is None and time.monotonic() < until:
+        if connection.execute(still_open, values).scalar() is None:
             break
         time.sleep(PAUSE)
     return answer
 
 
-def _claimable(ledger: Ledger, wanted: Claim) -> Select[Any]:
-    return _open(ledger, wanted).with_for_update(skip_locked=True)
+def _key(wanted: Claim) -> dict[str, Any]:
+    return {"task_id": wanted.task_id, "task_name": wanted.name, "task_retries": wanted.retries}
 
 
-def _open(ledger: Ledger, wanted: Claim) -> Select[Any]:
-    c = ledger.table.c
-    return select(c.id).where(
-        c.id == wanted.task_id, c.name == wanted.name, c.state.in_(OPEN), c.retries <= wanted.retries
-    )
+def _said(wanted: Claim) -> dict[str, Any]:
+    return {**_key(wanted), **{f"{name}_now": value for name, value in wanted.outcome().items()}}
+
+
+# Made once: to make a statement takes longer than to run it.
+
+
+@cache
+def _open(table: Table) -> Select[Any]:
+    """Finds the row of a call that may run, or runs."""
+    c = table.c
+    mine = (c.id == bindparam("task_id"), c.name == bindparam("task_name"), c.retries <= bindparam("task_retries"))
+    return select(c.id).where(*mine, c.state.in_(OPEN))
+
+
+def _of_claimable(table: Table) -> Update:
+    """Changes the row of a call that may run, unless somebody has locked it."""
+    claimable = _open(table).with_for_update(skip_locked=True)
+    return update(table).where(table.c.id == claimable.scalar_subquery())
+
+
+@cache
+def _claiming(table: Table) -> Any:
+    said = {name: bindparam(f"{name}_now", type_=table.c[name].type) for name in ("state", "due_at", "finished_at")}
+    starts = table.c.starts + bindparam("starts_now")
+    return _of_claimable(table).values(**said, starts=starts).returning(table.c.id)
 
 
 def revoke(ledger: Ledger, task_id: str, reason: str) -> None:

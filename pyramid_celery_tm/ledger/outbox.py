@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, delete, insert, select, update
+from sqlalchemy import Connection, Table, Update, bindparam, case, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from . import Ledger
@@ -33,7 +34,7 @@ def add(ledger: Ledger, connection: Connection, rows: Sequence[Row]) -> set[str]
     """
     now = utcnow()
     values = [{**_DEFAULTS, "created_at": now, **row} for row in rows]
-    statement = _insert(ledger).on_conflict_do_nothing(index_elements=["id"]).returning(ledger.table.c.id)
+    statement = _adding(ledger.table, ledger.engine.dialect.name)
     return set(connection.execute(statement, values).scalars()) if values else set()
 
 
@@ -44,8 +45,8 @@ def put_back(ledger: Ledger, connection: Connection, row: Row) -> bool:
     """
     columns = ("name", "queue", "state", "message", "retries", "due_at", "eta", "expires_at", "starts", "sends")
     values = {**_DEFAULTS, "created_at": utcnow(), **row}
-    statement = _insert(ledger).values(values)
     table = ledger.table
+    statement = _insert(table, ledger.engine.dialect.name).values(values)
     statement = statement.on_conflict_do_update(
         index_elements=["id"],
         set_={name: statement.excluded[name] for name in columns},
@@ -66,30 +67,41 @@ def mark_sent(ledger: Ledger, ids: Iterable[str], unclaimed: Iterable[str] = ())
 
     :param unclaimed: those among them that no worker of ours will ever claim: they are done.
     """
-    table = ledger.table
     now = utcnow()
-    again = now + timedelta(seconds=ledger.policy.resend_after)
-    ids, unclaimed = list(ids), list(unclaimed)
-    free = select(table.c.id).where(table.c.id.in_(bindparam("ids", ids, expanding=True)))
-    free = free.where(table.c.state == State.PENDING).with_for_update(skip_locked=True)
-    values: dict[str, Any] = {"state": State.SENT, "sends": table.c.sends + 1, "due_at": _later(table, again)}
-    if unclaimed:
-        plain = table.c.id.in_(unclaimed)
-        values = {
-            "sends": table.c.sends + 1,
-            "state": case((plain, State.DONE), else_=State.SENT),
-            "due_at": case((plain, None), else_=values["due_at"]),
-            "finished_at": case((plain, now), else_=None),
-        }
+    values: dict[str, Any] = {
+        "ids": list(ids),
+        "unclaimed": list(unclaimed),
+        "now": now,
+        "again": now + timedelta(seconds=ledger.policy.resend_after),
+    }
     with ledger.autocommit() as connection:
-        connection.execute(update(table).where(table.c.id.in_(free)).values(values))
+        connection.execute(_marking(ledger.table, plain=bool(values["unclaimed"])), values)
 
 
-def _later(table: Any, again: datetime) -> Any:
+# Made once: to make a statement takes longer than to run it.
+
+
+@cache
+def _adding(table: Table, dialect: str) -> Any:
+    return _insert(table, dialect).on_conflict_do_nothing(index_elements=["id"]).returning(table.c.id)
+
+
+@cache
+def _marking(table: Table, *, plain: bool) -> Update:
+    c = table.c
+    moment = {name: bindparam(name, type_=c.due_at.type) for name in ("now", "again")}
+    free = select(c.id).where(c.id.in_(bindparam("ids", expanding=True)), c.state == State.PENDING)
     # A worker that holds a message until its time has come has not lost it.
-    return case((table.c.eta > again, table.c.eta), else_=again)
+    due: Any = case((c.eta > moment["again"], c.eta), else_=moment["again"])
+    values: dict[str, Any] = {"state": State.SENT, "sends": c.sends + 1, "due_at": due}
+    if plain:
+        done = c.id.in_(bindparam("unclaimed", expanding=True))
+        values["state"] = case((done, State.DONE), else_=State.SENT)
+        values["due_at"] = case((done, None), else_=due)
+        values["finished_at"] = case((done, moment["now"]), else_=None)
+    return update(table).where(c.id.in_(free.with_for_update(skip_locked=True))).values(values)
 
 
-def _insert(ledger: Ledger) -> Any:
+def _insert(table: Table, dialect: str) -> Any:
     dialects: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
-    return dialects.get(ledger.engine.dialect.name, insert)(ledger.table)
+    return dialects.get(dialect, insert)(table)
