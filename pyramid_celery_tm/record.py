@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from celery import Celery
+from celery.utils.time import maybe_make_aware
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -247,4 +248,4 @@ def _row(ledger: Ledger, message: publish.Message, *, claimed: bool) -> dict[str
 
 
 def _time(text: str | None) -> datetime | None:
-    return None if not text else datetime.fromisoformat(text)
+    return maybe_make_aware(datetime.fromisoformat(text)) if text else None

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Table, Update, bindparam, case, delete, insert, select, update
+from sqlalchemy import (
+    JSON,
+    Connection,
+    Table,
+    Text,
+    Update,
+    bindparam,
+    case,
+    cast,
+    column,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from . import Ledger
@@ -34,8 +50,12 @@ def add(ledger: Ledger, connection: Connection, rows: Sequence[Row]) -> set[str]
     """
     now = utcnow()
     values = [{**_DEFAULTS, "created_at": now, **row} for row in rows]
-    statement = _adding(ledger.table, ledger.engine.dialect.name)
-    return set(connection.execute(statement, values).scalars()) if values else set()
+    if not values:
+        return set()
+    if ledger.engine.dialect.name == "postgresql":
+        text = json.dumps(values, default=datetime.isoformat)
+        return set(connection.execute(_adding_json(ledger.table), {"rows": text}).scalars())
+    return set(connection.execute(_adding(ledger.table, ledger.engine.dialect.name), values).scalars())
 
 
 def put_back(ledger: Ledger, connection: Connection, row: Row) -> bool:
@@ -84,6 +104,20 @@ def mark_sent(ledger: Ledger, ids: Iterable[str], unclaimed: Iterable[str] = ())
 @cache
 def _adding(table: Table, dialect: str) -> Any:
     return _insert(table, dialect).on_conflict_do_nothing(index_elements=["id"]).returning(table.c.id)
+
+
+@cache
+def _adding_json(table: Table) -> Any:
+    # One parameter, whatever the number of rows: a placeholder for each value would cost more than the insert.
+    names = [*_DEFAULTS, "id", "name", "state", "created_at"]
+    columns = [column(name, table.c[name].type) for name in names]
+    rows = (
+        func.json_to_recordset(cast(bindparam("rows", type_=Text), JSON))
+        .table_valued(*columns)
+        .render_derived(with_types=True)
+    )
+    statement = postgresql.insert(table).from_select(names, select(*(rows.c[name] for name in names)))
+    return statement.on_conflict_do_nothing(index_elements=["id"]).returning(table.c.id)
 
 
 @cache

@@ -287,9 +287,10 @@ def test_a_far_call_waits_in_the_table(registry, request_, redis_url):
         add.apply_async((2,), eta=eta)
         add.apply_async((3,), eta=eta.isoformat())
         add.apply_async((4,), countdown=30, expires=90)
-    assert [message["args"] for message in queued(redis_url)] == [[4]]
+        add.apply_async((5,), eta=datetime.now(UTC).replace(tzinfo=None), expires=eta.replace(tzinfo=None))
+    assert [message["args"] for message in queued(redis_url)] == [[4], [5]]
     rows = records(registry)
-    assert sorted(row.state for row in rows) == ["pending"] * 3 + ["sent"]
+    assert sorted(row.state for row in rows) == ["pending"] * 3 + ["sent"] * 2
     for row in rows:
         packed = packing.unpack(celery_app, row.name, row.message)[0]
         assert packed.content.headers["eta"]
