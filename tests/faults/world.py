@@ -173,13 +173,13 @@ class World:
 
     def retries(self) -> int:
         """The highest count of retries in the ledger."""
-        return self._number(func.max(TaskRecord.retries))
+        return self._ask(func.max(TaskRecord.retries))
 
     def sends(self) -> int:
         """How many messages were sent."""
-        return self._number(func.sum(TaskRecord.sends))
+        return self._ask(func.sum(TaskRecord.sends))
 
-    def _number(self, what) -> int:
+    def _ask(self, what) -> int:
         with self.registry["engine"].connect() as connection:
             return int(connection.execute(select(what)).scalar() or 0)
 

@@ -8,6 +8,7 @@ import pytest
 from pyramid_celery_tm.app import celery_app
 from pyramid_celery_tm.packing import unpack
 from pyramid_celery_tm.publish import send_each
+from pyramid_celery_tm.record import HEADER
 from pyramid_celery_tm.scripts import ledger as command
 from tests.application import add, configure, make_config, queued, records, texts
 from tests.functional.apps.accidents import fragile, poison, poison_late
