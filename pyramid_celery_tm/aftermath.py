@@ -17,8 +17,9 @@ from celery import Task, signals
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 from sqlalchemy.exc import SQLAlchemyError
 
-from .delivery import FOLLOWED, RETURNED, dumps
+from .delivery import FOLLOWED, SAVED
 from .ledger import Ledger, State, inbox, utcnow
+from .packing import dumps
 from .record import HEADER, ledger_of
 
 logger = logging.getLogger(__name__)
@@ -34,15 +35,16 @@ def connect() -> None:
 def is_left_to_relay(ledger: Ledger, backend: Any, task_id: str, error: BaseException, context: Any) -> bool:
     """Whether a failure that Celery wants to note is none of the task's.
 
-    The task may have returned, and what came after it failed: a result backend that was down. It is sent again, and
-    then only what follows it is done again. A child that was killed says nothing about its task either. One that was
-    killed because the task took too long does, and that is written into the row.
+    The task may have returned, or have asked for its retry, and what came after that failed: a result backend that was
+    down. What follows a task that has returned is tried again, and nothing else of it. A child that was killed says
+    nothing about its task either. One that was killed because the task took too long does, and that is written into
+    the row.
     """
     if context is None:
         return False
-    if vars(context).pop(RETURNED, False):
+    if vars(context).pop(SAVED, False):
         vars(context).pop(FOLLOWED, None)
-        logger.warning("task %s has run, and what follows it is tried again: %s", task_id, error)
+        logger.warning("task %s has its outcome saved, and what follows it is tried again: %s", task_id, error)
         return True
     if context.get(HEADER) is None:
         return False

@@ -16,7 +16,7 @@ from celery.exceptions import ChordError
 from celery.result import ResultSet
 from transaction import TransactionManager
 
-from . import delivery, record, sessions
+from . import packing, record, sessions
 from .current import Place, within
 from .ledger import Ledger, chords
 
@@ -68,7 +68,7 @@ def _call_body(backend: Any, chord: Any, header: chords.Header, parts: Mapping[s
     if failed is None:
         body.apply_async(([_value(parts, item) for item in header],))
         return
-    cause = backend.exception_to_python(delivery.loads(failed.result))
+    cause = backend.exception_to_python(packing.loads(failed.result))
     error = ChordError(f"Dependency {failed.task_id} raised {cause!r}")
     error.__cause__ = cause
     backend.chord_error_from_stack(callback=body, exc=error)
@@ -76,14 +76,14 @@ def _call_body(backend: Any, chord: Any, header: chords.Header, parts: Mapping[s
 
 def _outcome(backend: Any, error: BaseException | None, result: Any) -> tuple[str | None, str | None]:
     if error is None:
-        return (None if result is None else delivery.dumps(result)), None
-    return delivery.dumps(backend.prepare_exception(error, serializer="json")), f"{type(error).__name__}: {error}"
+        return (None if result is None else packing.dumps(result)), None
+    return packing.dumps(backend.prepare_exception(error, serializer="json")), f"{type(error).__name__}: {error}"
 
 
 def _value(parts: Mapping[str, chords.Part], item: Any) -> Any:
     if isinstance(item, list):
         return [_value(parts, member) for member in item]
-    return None if parts[item].result is None else delivery.loads(parts[item].result)
+    return None if parts[item].result is None else packing.loads(parts[item].result)
 
 
 def _ids(results: Any) -> chords.Header:

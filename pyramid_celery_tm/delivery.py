@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import logging
 import traceback as tracebacks
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from threading import Event, Thread
 from typing import Any
 
 from celery import Task
 from celery.exceptions import Ignore, Reject, Retry
-from kombu import serialization
+from kombu.exceptions import EncodeError
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from . import sessions
 from .exceptions import TooManyStarts
 from .ledger import Ledger, State, inbox, utcnow
+from .packing import dumps, loads
 from .record import HEADER, Entry, afterwards, ledger_of, send_in_place_of
 
 logger = logging.getLogger(__name__)
@@ -31,8 +34,8 @@ CLAIM_ATTEMPTS = 20
 
 #: Marks the context of a task that something follows, and that is not finished before that is sent.
 FOLLOWED = "_pyramid_celery_tm_followed"
-#: Marks the context of a task that has returned, and whose effect is saved.
-RETURNED = "_pyramid_celery_tm_returned"
+#: Marks the context of a task whose outcome is saved: its effect, its retry, or what replaces it.
+SAVED = "_pyramid_celery_tm_saved"
 
 
 class Twin(Exception):
@@ -77,6 +80,28 @@ class Delivery:
                 f"task {self.claim.name}[{self.claim.task_id}] was started {starts - 1} times and never finished: it is"
                 " not started again. It may be what kills its workers; send it again with ws-celery ledger resend"
             )
+
+    @contextmanager
+    def leased(self) -> Iterator[None]:
+        """Keep the relay away while the task runs, and no longer than its process lives.
+
+        The process itself says so: the worker's list of what its children do outlives them at times.
+        """
+        over = Event()
+        lease = self.ledger.policy.resend_after
+
+        def renew() -> None:
+            while not over.wait(lease / 3):
+                try:
+                    inbox.renew(self.ledger, self.claim.task_id, lease)
+                except SQLAlchemyError:
+                    logger.warning("task %s could not renew its lease: it may be sent again", self.claim.task_id)
+
+        Thread(target=renew, name="lease", daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
 
     def take(self, request: Any) -> Session:
         """Claim the call in the transaction of a request.
@@ -161,7 +186,7 @@ class Delivery:
         value = None if known.result is None else loads(known.result)
         if known.error is not None:
             raise self.task.backend.exception_to_python(value)
-        vars(context)[RETURNED] = True
+        vars(context)[SAVED] = True
         return Outcome(value)
 
     def encode(self, value: Any) -> str | None:
@@ -173,7 +198,7 @@ class Delivery:
             return None
         try:
             return dumps(value)
-        except serialization.EncodeError:
+        except EncodeError:
             if self.task.ignore_result and not self.claim.followed:
                 return None
             raise
@@ -225,7 +250,7 @@ def deliver(delivery: Delivery, run: Callable[[], Any]) -> Any:
             delivery.failed(error)
             raise
         else:
-            vars(delivery.task.request)[RETURNED] = True
+            vars(delivery.task.request)[SAVED] = True
             return result
         finally:
             _send_asked(delivery, replaced=replaced)
@@ -235,6 +260,7 @@ def _send_asked(delivery: Delivery, *, replaced: bool) -> None:
     if delivery.asked:
         try:
             send_in_place_of(delivery.ledger, delivery.claim.task_id, delivery.asked, replaced=replaced)
+            vars(delivery.task.request)[SAVED] = True
         except SQLAlchemyError:
             # The row is as before: the task is sent again, and asks again.
             logger.exception("what task %s asked for could not be written", delivery.claim.task_id)
@@ -267,14 +293,3 @@ def is_disconnect(error: BaseException) -> bool:
     if not isinstance(error, OperationalError | InterfaceError):
         return False
     return bool(error.connection_invalidated) or getattr(error.orig, "sqlstate", "") is None
-
-
-def dumps(value: Any) -> str:
-    """A result as text."""
-    _, _, data = serialization.dumps(value, "json")
-    return data.decode() if isinstance(data, bytes) else data
-
-
-def loads(text: str | None) -> Any:
-    """A result from text."""
-    return serialization.loads(text, "application/json", "utf-8", accept={"application/json"})

@@ -1,4 +1,4 @@
-"""Messages as text, which a row of the ledger holds: whoever reads it can send the message without knowing its task."""
+"""Messages and results as text, which a row of the ledger holds: whoever reads it can send them without the task."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from celery import Celery
 from celery.app.amqp import task_message
+from kombu import serialization
 from kombu.utils import json
 
 from .freeze import Payload
@@ -59,3 +60,14 @@ def portable(options: Mapping[str, Any]) -> dict[str, Any]:
             json.dumps(plain)
             portable[name] = plain
     return portable
+
+
+def dumps(value: Any) -> str:
+    """A result as text."""
+    _, _, data = serialization.dumps(value, "json")
+    return data.decode() if isinstance(data, bytes) else data
+
+
+def loads(text: str | None) -> Any:
+    """A result from text."""
+    return serialization.loads(text, "application/json", "utf-8", accept={"application/json"})

@@ -14,7 +14,6 @@ from threading import Event, Thread
 from typing import Any
 
 from celery import Celery, signals
-from celery.worker import state
 from kombu.exceptions import OperationalError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -35,19 +34,13 @@ class Relay:
 
     :param app: the app that sends.
     :param ledger: the ledger, with connections of its own where the process forks.
-    :param held: the ids of the calls that this process has in its hands; they are not sent again.
     """
 
-    def __init__(self, app: Celery, ledger: Ledger, held: Callable[[], list[str]] = list) -> None:
+    def __init__(self, app: Celery, ledger: Ledger) -> None:
         self.app = app
         self.ledger = ledger
-        self.held = held
         self._stopping = Event()
-        # A third of the time after which another relay would take them for lost.
-        self._chores = [
-            _Chore(self._purge, PURGE_EVERY),
-            _Chore(self._renew, ledger.policy.resend_after / 3),
-        ]
+        self._chores = [_Chore(self._purge, PURGE_EVERY)]
         if ledger.policy.relay:
             self._chores.append(_Chore(self.send_due, 0))
 
@@ -104,9 +97,6 @@ class Relay:
             raise OperationalError(f"the broker did not take {len(problems)} of {len(taken)} calls: {problems[0]}")
         return len(rows)
 
-    def _renew(self) -> None:
-        backlog.renew(self.ledger, self.held())
-
     def _purge(self) -> None:
         while not self._stopping.is_set() and backlog.purge(self.ledger) == backlog.BITE:
             pass
@@ -130,22 +120,13 @@ def _names(rows: Sequence[backlog.Waiting]) -> str:
     return ", ".join(f"{row.name}[{row.id}]" for row in rows[:10]) + (", ..." if len(rows) > 10 else "")
 
 
-def held_by_worker() -> list[str]:
-    """The ids of the messages that this worker has taken and not finished."""
-    while True:
-        try:
-            return list(state.requests)
-        except RuntimeError:  # Celery's own list, which the worker's thread has changed meanwhile
-            continue
-
-
 def _start_with_worker(sender: Any, **_: Any) -> None:
     app = sender.app
     ledger = record.ledger_of(app)
     if ledger is None:
         return
     _look_at_start(ledger, sender.controller)
-    relay = Relay(app, ledger.apart(), held_by_worker)
+    relay = Relay(app, ledger.apart())
     thread = Thread(target=relay.run, name="relay", daemon=True)
     signals.worker_shutting_down.connect(lambda **_: relay.stop(), weak=False)
     thread.start()

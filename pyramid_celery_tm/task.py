@@ -80,7 +80,8 @@ class RequestAwareTask(DeferredTask):
 
     def _execute_delivered(self, delivery: Delivery, args: Any, kwargs: Any) -> Any:
         delivery.start(delivery.ledger.policy.resend_after)
-        result = self._execute(self.run, args, kwargs)
+        with delivery.leased():
+            result = self._execute(self.run, args, kwargs)
         if not delivery.runs_again:
             delivery.succeeded(result)
         return result

@@ -38,10 +38,10 @@ class TaskRecord(LedgerMixin, Base):
     __tablename__ = "task_record"
 
 
-def make_config(url=None, pool=NullPool, *, ledger=False, **settings):
+def make_config(url=None, pool=NullPool, *, ledger=False, isolation=None, **settings):
     """An application as the Pyramid cookiecutter makes it: explicit transactions, a session per request.
 
-    With ``ledger`` its tasks are kept in the table of :class:`TaskRecord`.
+    With ``ledger`` its tasks are kept in the table of :class:`TaskRecord`; ``isolation`` is the level of transactions.
     """
     settings = {"tm.manager_hook": pyramid_tm.explicit_manager, **settings}
     config = Configurator(settings=settings, package=pyramid_tm)
@@ -49,7 +49,7 @@ def make_config(url=None, pool=NullPool, *, ledger=False, **settings):
     config.include("pyramid_celery_tm")
     config.add_route("page", "/page/{id}")
     if url:
-        engine = create_engine(url, poolclass=pool)
+        engine = create_engine(url, poolclass=pool, **({"isolation_level": isolation} if isolation else {}))
         Base.metadata.create_all(engine)
         factory = sessionmaker(bind=engine)
         config.registry["engine"], config.registry["dbsession_factory"] = engine, factory

@@ -79,18 +79,6 @@ def note_sent(ledger: Ledger, sent: Collection[Waiting], unclaimed: Collection[s
         connection.execute(update(ledger.table).where(c.id.in_(free)).values(values))
 
 
-def renew(ledger: Ledger, ids: Collection[str]) -> None:
-    """Leave calls alone that a live worker has in its hands."""
-    if not ids:
-        return
-    c = ledger.table.c
-    until = utcnow() + timedelta(seconds=ledger.policy.resend_after)
-    free = select(c.id).where(c.id.in_(bindparam("ids", list(ids), expanding=True)), c.state == State.SENT)
-    free = free.where(c.due_at < until).with_for_update(skip_locked=True)
-    with ledger.autocommit() as connection:
-        connection.execute(update(ledger.table).where(c.id.in_(free)).values(due_at=until))
-
-
 def forget(ledger: Ledger, queues: Collection[str]) -> int:
     """Revoke the calls whose messages wait in queues: somebody has emptied those, and wants no relay to fill them.
 

@@ -117,6 +117,18 @@ def begin(ledger: Ledger, wanted: Claim, lease: float | None = None) -> int | No
         return starts
 
 
+def renew(ledger: Ledger, task_id: str, lease: float) -> None:
+    """Have the relay leave a call alone that still runs, and holds no lock to show it.
+
+    :param lease: seconds from now.
+    """
+    c = ledger.table.c
+    until = utcnow() + timedelta(seconds=lease)
+    statement = update(ledger.table).where(c.id == task_id, c.state.in_(OPEN), c.due_at < until)
+    with ledger.autocommit() as connection:
+        connection.execute(statement.values(due_at=until))
+
+
 def look(ledger: Ledger, connection: Connection, task_id: str) -> Known:
     """What is known of a call."""
     table = ledger.table

@@ -7,7 +7,7 @@ from sqlalchemy.exc import OperationalError
 
 from pyramid_celery_tm import delivery
 from pyramid_celery_tm.app import celery_app
-from tests.application import add, write
+from tests.application import add, plain, write
 from tests.messages import call, context, messages, registry, row_of, run, task
 from tests.services import wait_until
 
@@ -41,6 +41,21 @@ def test_a_result_backend_that_fails_after_the_commit_fails_no_task(registry, re
     messages(redis_url)
     assert run(message) == (3, None)
     assert row_of(registry, message).state == "done"
+
+
+def test_a_result_backend_that_fails_at_a_retry_fails_no_task(registry, redis_url, task, monkeypatch):
+    def asks(self, request):
+        self.retry(countdown=0)
+
+    def down(*args, **options):
+        raise ConnectionError("the result backend is down")
+
+    message = call(redis_url, task(asks, bind=True), link_error=plain.s())
+    monkeypatch.setattr(celery_app.backend, "store_result", down)
+    with pytest.warns(RuntimeWarning, match="the result backend is down"):
+        run(message)
+    assert [sent["task"] for sent in messages(redis_url)] == ["test.asks"]
+    assert row_of(registry, message).retries == 1
 
 
 def test_a_child_that_was_killed_fails_no_task(registry, redis_url, caplog):

@@ -9,8 +9,10 @@ from sqlalchemy.exc import OperationalError
 
 from pyramid_celery_tm import RequestAwareTask, TransactionalTask, delivery
 from pyramid_celery_tm.app import celery_app
+from pyramid_celery_tm.ledger import KEY
 from tests.application import Note, add, plain, queued, records, texts, total, write
 from tests.messages import call, messages, registry, row_of, run, task
+from tests.services import wait_until
 
 __all__ = ["registry", "task"]
 
@@ -223,6 +225,31 @@ def test_a_task_that_wants_its_own_transactions_runs_until_it_has_ended(registry
     row = row_of(registry, message)
     assert (row.state, row.starts, row.result) == ("done", 2, "5")
     assert len(texts(registry)) == 2
+
+
+def test_a_task_that_runs_long_keeps_its_lease_while_its_process_lives(registry, redis_url, task, monkeypatch, caplog):
+    monkeypatch.setitem(vars(registry[KEY].policy), "resend_after", 0.3)
+    real, troubles = delivery.inbox.renew, [OperationalError("update", {}, ValueError("gone"))]
+
+    def renew(*args):
+        if troubles:
+            raise troubles.pop()
+        real(*args)
+
+    monkeypatch.setattr(delivery.inbox, "renew", renew)
+    seen = []
+
+    def runs_long(self, request):
+        first = row_of(registry, {"id": self.request.id}).due_at
+        wait_until(lambda: row_of(registry, {"id": self.request.id}).due_at > first, 10, "the lease to be renewed")
+        seen.append(first)
+
+    message = call(redis_url, task(runs_long, base=RequestAwareTask, bind=True))
+    assert run(message)[1] is None
+    assert seen
+    assert "could not renew its lease" in caplog.text
+    wait_until(lambda: "lease" not in {thread.name for thread in threading.enumerate()}, 10, "the lease to end")
+    assert row_of(registry, message).state == "done"
 
 
 @pytest.mark.parametrize("base", [TransactionalTask, RequestAwareTask])

@@ -8,6 +8,7 @@ import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
+import click
 import pytest
 from celery import chord
 from click.testing import CliRunner
@@ -261,3 +262,14 @@ def test_finished_calls_are_deleted_by_age_in_bites(ledger, kept):
     assert ledger("purge", "--older-than", "1000") == "Calls deleted: 0\n"
     assert ledger("purge", "--older-than", "0") == f"Calls deleted: {backlog.BITE + 2}\n"
     assert json.loads(ledger("status", "-j"))["counts"]["pending"] == 1
+
+
+def test_a_purge_revokes_the_calls_whose_messages_it_drops(registry, redis_url):
+    add.delay(1)
+    add.apply_async((2,), queue="heavy")
+    purge = commands().commands["purge"]
+    context = SimpleNamespace(app=celery_app, echo=click.echo, style=lambda text, **_: text, no_color=True)
+    ended = CliRunner().invoke(purge, ["-f", "-Q", "celery"], obj=context, catch_exceptions=False)
+    assert "Revoked 1 calls in the ledger." in ended.output
+    assert sorted(row.state for row in records(registry)) == ["revoked", "sent"]
+    assert [message["args"] for message in queued(redis_url)] == [[2]]

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from pyramid_celery_tm import on_commit, packing, record
 from pyramid_celery_tm.app import celery_app
 from pyramid_celery_tm.deferral import Release
-from pyramid_celery_tm.ledger import KEY
+from pyramid_celery_tm.ledger import KEY, outbox
 from pyramid_celery_tm.request import open_request
 from tests.application import (
     Note,
@@ -362,3 +362,9 @@ def test_sending_nothing_new_writes_nothing(registry, request_, statements, redi
     assert entry.result is None
     with redis.Redis.from_url(redis_url) as client:
         assert client.keys() == []
+
+
+def test_writing_nothing_writes_nothing(registry, statements):
+    with registry[KEY].begin() as connection:
+        assert outbox.add(registry[KEY], connection, []) == set()
+    assert statements == []

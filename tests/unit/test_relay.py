@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import pytest
 from celery import signals
-from celery.worker import state
 from kombu.exceptions import OperationalError
 from sqlalchemy import create_engine, insert, text, update
 from sqlalchemy.exc import SQLAlchemyError
@@ -128,29 +127,6 @@ def test_a_broker_that_is_down_leaves_the_calls_where_they_are(postgresql_url, v
     assert Relay(celery_app, registry[KEY]).send_due() == 3
 
 
-def test_what_a_worker_holds_is_left_alone(registry, ledger):
-    with open_request(registry) as request, request.tm:
-        held, other = add.delay(1), add.delay(2)
-    change(registry, due_at=utcnow())
-    backlog.renew(ledger, [])
-    backlog.renew(ledger, [held.id])
-    assert [row.id for row in backlog.take(ledger)] == [other.id]
-
-
-def test_the_list_of_what_a_worker_holds_may_change_while_it_is_read(monkeypatch):
-    class Changing:
-        reads = 0
-
-        def __iter__(self):
-            self.reads += 1
-            if self.reads == 1:
-                raise RuntimeError("dictionary changed size during iteration")
-            return iter(["a"])
-
-    monkeypatch.setattr(state, "requests", Changing())
-    assert relays.held_by_worker() == ["a"]
-
-
 def fill(registry, number, state, days):
     at = utcnow() - timedelta(days=days)
     rows = [
@@ -214,14 +190,12 @@ def test_a_relay_deletes_what_is_old_and_pauses_when_it_meets_trouble(registry, 
     monkeypatch.setattr(backlog, "purge", lambda ledger, purge=backlog.purge: purge(ledger, 2) * backlog.BITE // 2)
     troubles = [ValueError("nobody expected this"), OperationalError("the broker is away")]
 
-    def held():
+    def trouble():
         if troubles:
             raise troubles.pop()
-        return []
 
-    relay = Relay(celery_app, ledger, held)
-    relay._chores[1].seconds = 0
-    relay._chores[1].next = 0
+    relay = Relay(celery_app, ledger)
+    relay._chores.insert(0, relays._Chore(trouble, 0))
     lose(registry, 3)
     thread = threading.Thread(target=relay.run)
     thread.start()
@@ -238,7 +212,7 @@ def test_a_relay_deletes_what_is_old_and_pauses_when_it_meets_trouble(registry, 
 def test_a_relay_that_is_switched_off_sends_nothing(registry, ledger, redis_url):
     lose(registry, 1)
     policy = ledger.policy.__class__(relay=False)
-    assert len(Relay(celery_app, Ledger(ledger.table, ledger.engine, policy))._chores) == 2
+    assert len(Relay(celery_app, Ledger(ledger.table, ledger.engine, policy))._chores) == 1
 
 
 class Consumer:
