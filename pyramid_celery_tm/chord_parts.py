@@ -83,7 +83,7 @@ def _outcome(backend: Any, error: BaseException | None, result: Any) -> tuple[st
 def _value(parts: Mapping[str, chords.Part], item: Any) -> Any:
     if isinstance(item, list):
         return [_value(parts, member) for member in item]
-    return None if parts[item].result is None else packing.loads(parts[item].result)
+    return packing.loads(parts[item].result)
 
 
 def _ids(results: Any) -> chords.Header:

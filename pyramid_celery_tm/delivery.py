@@ -183,7 +183,7 @@ class Delivery:
             vars(context)[FOLLOWED] = True
         else:
             context.callbacks = context.errbacks = context.chain = context.chord = None
-        value = None if known.result is None else loads(known.result)
+        value = loads(known.result)
         if known.error is not None:
             raise self.task.backend.exception_to_python(value)
         vars(context)[SAVED] = True

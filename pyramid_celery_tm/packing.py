@@ -69,5 +69,7 @@ def dumps(value: Any) -> str:
 
 
 def loads(text: str | None) -> Any:
-    """A result from text."""
+    """A result from text; ``None`` where there is no text, as for a task that returned nothing."""
+    if text is None:
+        return None
     return serialization.loads(text, "application/json", "utf-8", accept={"application/json"})
